@@ -1,0 +1,1 @@
+"""The package format: JSON Schemas, the typed model, canonical JSON, and its errors. Imports nothing of the project."""

@@ -1,0 +1,197 @@
+"""The package as typed, immutable data. Both dialects, upstream's and ours, become one :class:`Package`."""
+
+from __future__ import annotations
+
+from .record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Literal
+
+    from typing_extensions import TypeAlias
+
+    Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+    SampleKind: TypeAlias = Literal["log2_hist", "linear_hist", "default_kv"]
+
+
+class Doc(Record):
+    """What a package says about itself to people; empty text where it says nothing."""
+
+    brief: str = ""
+    details: str = ""
+    version: str = ""
+    description: str = ""
+    license: str = ""
+    homepage: str = ""
+
+
+class Option(Record):
+    """A global variable of the program that the user may set before it is loaded.
+
+    Attributes:
+        name: The C variable.
+        section: ELF section that holds it: ``.rodata``, ``.data``, ``.bss`` or one of their dotted variants.
+        type: C type as text, for people; the object's BTF decides.
+        long: Long option without the dashes.
+        short: One character, or empty.
+        help: One or more sentences, or empty.
+        default: Value applied when the user gives none; ``None`` leaves the C initialiser untouched.
+        choices: Enumerator names, when the type is an enum.
+    """
+
+    name: str
+    section: str
+    type: str
+    long: str
+    short: str = ""
+    help: str = ""
+    default: Json = None
+    choices: tuple[str, ...] = ()
+
+
+class Sample(Record):
+    """How often a map is read, and how its values are shown.
+
+    Attributes:
+        interval_ms: Milliseconds between two readings (at least 1).
+        kind: ``log2_hist``, ``linear_hist`` or ``default_kv`` (key and value).
+        unit: Unit of what is counted, for people.
+        clear: Entries are removed once they have been read.
+    """
+
+    interval_ms: int
+    kind: SampleKind = "default_kv"
+    unit: str = ""
+    clear: bool = False
+
+
+class StackTrace(Record):
+    """Samples of a map are stack traces: which member holds which part (upstream's ``field_map``)."""
+
+    with_symbols: bool = True
+    pid: str = "pid"
+    cpu_id: str = "cpu_id"
+    comm: str = "comm"
+    kstack_sz: str = "kstack_sz"
+    ustack_sz: str = "ustack_sz"
+    kstack: str = "kstack"
+    ustack: str = "ustack"
+
+
+class MapSpec(Record):
+    """A map that the package names.
+
+    Attributes:
+        name: As libbpf reports it after open (``events``, ``execsnoo.rodata``).
+        ident: Stable C identifier (``events``, ``rodata``).
+        mmaped: The map is memory-mapped (data sections are).
+        sample: Set when user space reads the map periodically.
+        stack_trace: Set when its samples are stack traces.
+    """
+
+    name: str
+    ident: str
+    mmaped: bool = False
+    sample: Sample | None = None
+    stack_trace: StackTrace | None = None
+
+
+class ProgramSpec(Record):
+    """A program that the package names.
+
+    Attributes:
+        name: The C function.
+        section: ELF section name, which tells libbpf type and target (``tp/sched/sched_process_exec``).
+        link: Informational upstream flag, always true there.
+        attach: Extra attach parameters as upstream spells them (``ifindex``, ``flags``, ``xdpopts``, ``tchook``, ``tcopts``).
+    """
+
+    name: str
+    section: str
+    link: bool = True
+    attach: Mapping[str, Json] = {}
+
+
+class Member(Record):
+    """A member of an event type.
+
+    Attributes:
+        name: C name; empty for an anonymous struct or union.
+        type: C type as text; upstream writes ``composite`` and ``enum`` for those kinds.
+        byte_offset: Offset from the start of the event, only in upstream's ``custom_members``; else ``None``: BTF decides.
+        btf_id: BTF type id, only in upstream's ``custom_members``; else ``None``.
+    """
+
+    name: str
+    type: str = ""
+    byte_offset: int | None = None
+    btf_id: int | None = None
+
+
+class EventType(Record):
+    """The C type of an event.
+
+    Attributes:
+        name: Struct name, without ``struct``; may be empty when only ``btf_id`` is known.
+        size_bytes: ``sizeof`` the type; ``None`` if the document does not say.
+        btf_id: Type id in the object's own BTF; ``None`` if the document does not say.
+        members: In order.
+        layout: Ours only: the type as BTF describes it, nested, so that a reader with no BTF parser can decode.
+    """
+
+    name: str
+    size_bytes: int | None = None
+    btf_id: int | None = None
+    members: tuple[Member, ...] = ()
+    layout: Mapping[str, Json] | None = None
+
+
+class Export(Record):
+    """Which events a map carries.
+
+    Attributes:
+        map: Map name; ``None`` (upstream's ``export_types``) stands for every ring buffer and perf event array with no export of its own.
+        types: Candidates; several types in one map are told apart by the size of the sample. Empty: the value type of the map's BTF.
+    """
+
+    map: str | None
+    types: tuple[EventType, ...] = ()
+
+
+class Build(Record):
+    """Provenance: which tools and which sources made the package. No timestamp, so that two builds give the same bytes.
+
+    Attributes:
+        tools: Tool name to version.
+        sources: File name to ``sha256:…`` of its bytes.
+    """
+
+    tools: Mapping[str, str] = {}
+    sources: Mapping[str, str] = {}
+
+
+class Package(Record):
+    """A package: inert, checked data.
+
+    Attributes:
+        name: What people call it (``execsnoop``).
+        object_name: Name given to libbpf when the object is opened: internal map names begin with it, cut to 8 characters.
+        object: The ELF object, decompressed. It may still be hostile: only its size was checked.
+        format: Version of our own format; ``None`` for a package in upstream's dialect.
+        upstream_version: What upstream's compiler recorded about itself, or empty.
+    """
+
+    name: str
+    object_name: str
+    object: bytes
+    doc: Doc = Doc()
+    options: tuple[Option, ...] = ()
+    maps: tuple[MapSpec, ...] = ()
+    programs: tuple[ProgramSpec, ...] = ()
+    exports: tuple[Export, ...] = ()
+    poll_timeout_ms: int = 100
+    perf_buffer_page_count: int = 64
+    build: Build | None = None
+    format: int | None = None
+    upstream_version: str = ""
