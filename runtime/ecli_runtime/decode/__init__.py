@@ -1,0 +1,1 @@
+"""From raw bytes to values: a plan derived from BTF once, and what reads it."""

@@ -1,0 +1,164 @@
+"""The decode plan: a BTF type as a flat list of field operations, derived once for each type.
+
+The list is the type in pre-order. A ``struct`` operation opens an object and an ``array`` operation a list; both say how many
+of the operations after them are their body. Offsets inside an array's body count from the start of each element, all others
+from the start of the sample. Members of an anonymous struct or union belong to the object around it, as in C. Whoever needs
+to know what an event looks like (decoder, column header, JSON Schema, filter) reads this list and never BTF.
+"""
+
+from __future__ import annotations
+
+from ecli_runtime.btf import Array, Composite, Enum, Float, Forward, Int, Pointer, Typedef, Void
+from ecli_runtime.errors import BtfError
+from ecli_schemas.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from typing_extensions import TypeAlias
+
+    from ecli_runtime.btf import Btf, Member
+
+    Code: TypeAlias = Literal["struct", "array", "int", "bool", "float", "enum", "pointer", "string"]
+
+# A hostile object may describe a type that is tiny in BTF and enormous when it is written out.
+MAX_DEPTH = 32
+MAX_OP_COUNT = 8192
+MAX_ELEMENT_COUNT = 1 << 20
+
+
+class Op(Record):
+    """One field operation.
+
+    Attributes:
+        code: ``struct`` and ``array`` open an object and a list; the others read one value. ``string`` is a ``char`` array.
+        name: Member name; empty for array elements and for a value that is no member.
+        bit_offset: Where the value starts (see the module's text).
+        bit_size: Width of the value; for ``struct`` and ``array`` of the whole. 0: a flexible array, up to the end of the sample.
+        signed: Of ``int`` and ``enum``.
+        count: Elements of an ``array``; ``None`` for a flexible one.
+        stride_bits: Distance of an array's elements.
+        body: Number of operations after this one that belong to it.
+        names: Of ``enum``: (value, name) in the order of declaration; the first name of a value counts.
+        type_name: C type as the author named it (``pid_t``, ``u64``), or empty.
+    """
+
+    code: Code
+    name: str
+    bit_offset: int
+    bit_size: int
+    signed: bool = False
+    count: int | None = 1
+    stride_bits: int = 0
+    body: int = 0
+    names: tuple[tuple[int, str], ...] = ()
+    type_name: str = ""
+
+
+class Plan(Record):
+    """How to decode samples of one type.
+
+    Attributes:
+        type_name: C name of the type (``event``), or empty if it has none.
+        size_bytes: ``sizeof`` the type: a sample may be longer (padding, a variable-length tail), never shorter.
+        byteorder: Of the object, hence of the sample.
+        ops: The operations.
+    """
+
+    type_name: str
+    size_bytes: int
+    byteorder: Literal["little", "big"]
+    ops: tuple[Op, ...]
+
+
+def make_plan(btf: Btf, type_id: int) -> Plan:
+    """Derive the plan of a type.
+
+    Raises:
+        BtfError: The type is malformed, cyclic, has no size, or is absurdly large.
+    """
+    builder = _Builder(btf)
+    builder.add("", type_id, 0)
+    _, bare = btf.resolve(type_id)
+    name = getattr(bare, "name", "")
+    ops = tuple(builder.ops)
+    if isinstance(bare, Composite):  # the sample itself is no member: its members are the plan
+        ops = ops[1:]
+    return Plan(name, btf.size_bytes(type_id), btf.byteorder, ops)
+
+
+class _Builder:
+    def __init__(self, btf: Btf) -> None:
+        self.btf = btf
+        self.ops: list[Op] = []
+        self.depth = 0
+
+    def add(self, name: str, type_id: int, bit_offset: int, bit_size: int = 0) -> None:
+        """Append the operations of a type; ``bit_size`` is that of a bitfield, else 0."""
+        if len(self.ops) >= MAX_OP_COUNT:
+            raise BtfError(f"type has more than {MAX_OP_COUNT} members")
+        if self.depth >= MAX_DEPTH:
+            raise BtfError(f"types nest more than {MAX_DEPTH} deep")
+        self.depth += 1
+        named = self.btf.type(type_id)
+        type_name = named.name if isinstance(named, (Typedef, Int, Enum)) else ""
+        _, bare = self.btf.resolve(type_id)
+        if isinstance(bare, Int):
+            bits = bit_size or bare.bit_count
+            code: Code = "bool" if bare.boolean else "int"
+            self.ops.append(Op(code, name, bit_offset + bare.bit_offset, bits, bare.signed, type_name=type_name))
+        elif isinstance(bare, Enum):
+            names = tuple((value, label) for label, value in bare.enumerators)
+            bits = bit_size or bare.size_bytes * 8
+            self.ops.append(Op("enum", name, bit_offset, bits, bare.signed, names=names, type_name=type_name))
+        elif isinstance(bare, Pointer):
+            self.ops.append(Op("pointer", name, bit_offset, 64, type_name=type_name))
+        elif isinstance(bare, Float):
+            if bare.size_bytes not in (4, 8):
+                raise BtfError(f"{bare.name} of {bare.size_bytes} bytes cannot be decoded")
+            self.ops.append(Op("float", name, bit_offset, bare.size_bytes * 8, type_name=type_name))
+        elif isinstance(bare, Array):
+            self._add_array(name, bare, bit_offset)
+        elif isinstance(bare, Composite):
+            self._add_composite(name, bare, bit_offset)
+        elif isinstance(bare, (Void, Forward)):
+            raise BtfError(f"member {name!r} has an incomplete type")
+        else:
+            raise BtfError(f"member {name!r} has a type that holds no data")
+        self.depth -= 1
+
+    def _add_composite(self, name: str, composite: Composite, bit_offset: int) -> None:
+        at = len(self.ops)
+        self.ops.append(Op("struct", name, bit_offset, composite.size_bytes * 8))  # its place; the body's length follows
+        for member in composite.members:
+            self._add_member(member, bit_offset)
+        self.ops[at] = self.ops[at].replace(body=len(self.ops) - at - 1, type_name=composite.name)
+
+    def _add_member(self, member: Member, bit_offset: int) -> None:
+        _, bare = self.btf.resolve(member.type_id)
+        if isinstance(bare, Composite) and not member.name:
+            self.depth += 1
+            if self.depth >= MAX_DEPTH:
+                raise BtfError(f"types nest more than {MAX_DEPTH} deep")
+            for inner in bare.members:
+                self._add_member(inner, bit_offset + member.bit_offset)
+            self.depth -= 1
+        elif member.name:  # an unnamed bitfield is padding
+            self.add(member.name, member.type_id, bit_offset + member.bit_offset, member.bit_size)
+
+    def _add_array(self, name: str, array: Array, bit_offset: int) -> None:
+        element = self.btf.type(array.element)
+        stride_bits = self.btf.size_bytes(array.element) * 8
+        count = array.count or None
+        if array.count > MAX_ELEMENT_COUNT:
+            raise BtfError(f"array {name!r} has {array.count} elements; at most {MAX_ELEMENT_COUNT} are decoded")
+        _, bare = self.btf.resolve(array.element)
+        if isinstance(bare, Int) and bare.size_bytes == 1 and bare.name == "char":
+            self.ops.append(Op("string", name, bit_offset, stride_bits * array.count, count=count))
+            return
+        at = len(self.ops)
+        self.ops.append(Op("array", name, bit_offset, stride_bits * array.count, count=count, stride_bits=stride_bits))
+        self.add("", array.element, 0)
+        type_name = element.name if isinstance(element, (Typedef, Int, Enum)) else ""
+        self.ops[at] = self.ops[at].replace(body=len(self.ops) - at - 1, type_name=type_name)

@@ -1,0 +1,1 @@
+"""libbpf through ctypes: the library, its log, and the objects it makes."""

@@ -1,0 +1,208 @@
+"""The C prototypes of libbpf that are used, in one table, each with its failure convention.
+
+libbpf 1.x reports failure in two ways (``libbpf_set_strict_mode`` is gone): functions returning ``int`` return ``-errno``,
+functions returning a pointer return ``NULL`` and set ``errno``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from ctypes import c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+
+from ecli_runtime.errors import LibbpfError, ObjectError, UnsupportedFeatureError
+from ecli_runtime.libbpf import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+BUNDLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_bundle")
+
+# All handles are passed as addresses; `Owned` says who keeps them alive.
+pointer = c_void_p
+
+perf_sample_fn = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_void_p, c_uint32)  # perf_buffer_sample_fn
+perf_lost_fn = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_uint64)  # perf_buffer_lost_fn
+dump_printf_fn = ctypes.CFUNCTYPE(None, c_void_p, c_char_p, c_void_p)  # btf_dump_printf_fn_t
+
+
+class ObjectOpenOpts(ctypes.Structure):
+    """``struct bpf_object_open_opts`` up to the last member that libbpf 1.1 knows (libbpf.h)."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("object_name", c_char_p),
+        ("relaxed_maps", c_bool),
+        ("pin_root_path", c_char_p),
+        ("_unused", c_uint32),
+        ("kconfig", c_char_p),
+        ("btf_custom_path", c_char_p),
+        ("kernel_log_buf", c_void_p),
+        ("kernel_log_size", c_size_t),
+        ("kernel_log_level", c_uint32),
+    )
+
+
+class MapBatchOpts(ctypes.Structure):
+    """``struct bpf_map_batch_opts`` (bpf.h)."""
+
+    _fields_ = (("sz", c_size_t), ("elem_flags", c_uint64), ("flags", c_uint64))
+
+
+def check_ret(function: str, result: int) -> int:
+    """Fail on ``-errno``."""
+    if result < 0:
+        raise LibbpfError(function, -result, log.take())
+    return result
+
+
+def check_pointer(function: str, result: int | None) -> int:
+    """Fail on ``NULL`` with ``errno`` set."""
+    if not result:
+        raise LibbpfError(function, ctypes.get_errno(), log.take())
+    return result
+
+
+class Signature:
+    """Prototype of a C function: result, arguments, how it fails, and the libbpf that has it first (1.1 if not given)."""
+
+    def __init__(
+        self,
+        result: Any,
+        arguments: tuple[Any, ...],
+        check: Callable[[str, Any], Any] | None = None,
+        since: str = "1.1",
+    ) -> None:
+        self.result, self.arguments, self.check, self.since = result, arguments, check, since
+
+
+SIGNATURES: dict[str, Signature] = {
+    "libbpf_version_string": Signature(c_char_p, ()),
+    "libbpf_set_print": Signature(c_void_p, (log.print_fn,)),
+    "libbpf_num_possible_cpus": Signature(c_int, (), check_ret),
+    # objects
+    "bpf_object__open_mem": Signature(
+        pointer, (c_char_p, c_size_t, ctypes.POINTER(ObjectOpenOpts)), check_pointer
+    ),
+    "bpf_object__load": Signature(c_int, (pointer,), check_ret),
+    "bpf_object__close": Signature(None, (pointer,)),
+    "bpf_object__btf": Signature(pointer, (pointer,)),  # NULL: the object has none; owned by the object
+    "bpf_object__next_map": Signature(pointer, (pointer, pointer)),  # NULL ends the walk
+    "bpf_object__next_program": Signature(pointer, (pointer, pointer)),  # NULL ends the walk
+    # maps: owned by their object
+    "bpf_map__name": Signature(c_char_p, (pointer,)),
+    "bpf_map__type": Signature(c_int, (pointer,)),
+    "bpf_map__key_size": Signature(c_uint32, (pointer,)),
+    "bpf_map__value_size": Signature(c_uint32, (pointer,)),
+    "bpf_map__max_entries": Signature(c_uint32, (pointer,)),
+    "bpf_map__set_max_entries": Signature(c_int, (pointer, c_uint32), check_ret),
+    "bpf_map__is_internal": Signature(c_bool, (pointer,)),
+    "bpf_map__btf_key_type_id": Signature(c_uint32, (pointer,)),
+    "bpf_map__btf_value_type_id": Signature(c_uint32, (pointer,)),
+    "bpf_map__initial_value": Signature(pointer, (pointer, ctypes.POINTER(c_size_t))),  # NULL: has none
+    "bpf_map__fd": Signature(c_int, (pointer,), check_ret),
+    # map elements, by descriptor
+    "bpf_map_get_next_key": Signature(c_int, (c_int, c_void_p, c_void_p)),  # -ENOENT is the end, not a failure
+    "bpf_map_lookup_elem": Signature(c_int, (c_int, c_void_p, c_void_p)),  # -ENOENT: deleted meanwhile
+    "bpf_map_delete_elem": Signature(c_int, (c_int, c_void_p)),
+    # programs and links
+    "bpf_program__name": Signature(c_char_p, (pointer,)),
+    "bpf_program__section_name": Signature(c_char_p, (pointer,)),
+    "bpf_program__type": Signature(c_int, (pointer,)),
+    "bpf_program__set_autoload": Signature(c_int, (pointer, c_bool), check_ret),
+    "bpf_program__attach": Signature(pointer, (pointer,), check_pointer),
+    "bpf_link__destroy": Signature(c_int, (pointer,), check_ret),
+    # perf buffers
+    "perf_buffer__new": Signature(
+        pointer, (c_int, c_size_t, perf_sample_fn, perf_lost_fn, c_void_p, c_void_p), check_pointer
+    ),
+    "perf_buffer__consume": Signature(c_int, (pointer,), check_ret),
+    "perf_buffer__epoll_fd": Signature(c_int, (pointer,), check_ret),
+    "perf_buffer__free": Signature(None, (pointer,)),
+    # BTF
+    "btf__raw_data": Signature(pointer, (pointer, ctypes.POINTER(c_uint32)), check_pointer),
+    "btf__new": Signature(pointer, (c_char_p, c_uint32), check_pointer),
+    "btf__type_cnt": Signature(c_uint32, (pointer,)),
+    "btf__free": Signature(None, (pointer,)),
+    "btf_dump__new": Signature(pointer, (pointer, dump_printf_fn, c_void_p, c_void_p), check_pointer),
+    "btf_dump__dump_type": Signature(c_int, (pointer, c_uint32), check_ret),
+    "btf_dump__free": Signature(None, (pointer,)),
+    # static linker
+    "bpf_linker__new": Signature(pointer, (c_char_p, c_void_p), check_pointer),
+    "bpf_linker__add_file": Signature(c_int, (pointer, c_char_p, c_void_p), check_ret),
+    "bpf_linker__finalize": Signature(c_int, (pointer,), check_ret),
+    "bpf_linker__free": Signature(None, (pointer,)),
+}
+
+
+def candidates() -> list[tuple[str, str]]:
+    """Return where libbpf is looked for, in order, as (what to load, where it comes from)."""
+    override = os.environ.get("ECLI_LIBBPF")
+    if override:
+        return [(override, "ECLI_LIBBPF")]
+    return [(os.path.join(BUNDLE, "libbpf.so.1"), "bundled"), ("libbpf.so.1", "system")]
+
+
+class Library:
+    """libbpf, loaded at the first call; each function is bound at its first use.
+
+    Attributes:
+        path: What was loaded.
+        origin: ``bundled``, ``system`` or ``ECLI_LIBBPF``.
+    """
+
+    path: str
+    origin: str
+
+    def _load(self) -> ctypes.CDLL:
+        problems = []
+        for path, origin in candidates():
+            if origin == "bundled" and not os.path.exists(path):
+                continue
+            try:
+                cdll = ctypes.CDLL(path, use_errno=True)
+            except OSError as error:
+                problems.append(f"{origin}: {error}")
+                continue
+            self.path, self.origin = path, origin
+            cdll.libbpf_set_print.argtypes, cdll.libbpf_set_print.restype = (log.print_fn,), c_void_p
+            cdll.libbpf_set_print(log.callback)
+            return cdll
+        raise ObjectError(
+            f"cannot load libbpf ({'; '.join(problems)})",
+            "install it (Debian: apt install libbpf1; Fedora: dnf install libbpf), run tools/build-libbpf in a source tree, "
+            "or name one in ECLI_LIBBPF",
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_cdll":
+            self._cdll = self._load()
+            return self._cdll
+        if name in ("path", "origin"):
+            self._cdll  # noqa: B018  loading sets both
+            return self.__dict__[name]
+        signature = SIGNATURES[name]
+        try:
+            function = self._cdll[name]
+        except AttributeError:
+            here = self.version
+            raise UnsupportedFeatureError(
+                name, f"libbpf {signature.since}", f"libbpf {here} ({self.origin})", "use the bundled libbpf"
+            ) from None
+        function.restype, function.argtypes = signature.result, signature.arguments
+        if signature.check:
+            check = signature.check
+            function.errcheck = lambda result, _function, _arguments: check(name, result)
+        setattr(self, name, function)
+        return function
+
+    @property
+    def version(self) -> str:
+        """Version of the loaded library, ``1.7.0``."""
+        text: bytes = self.libbpf_version_string()
+        return text.decode().lstrip("v")
+
+
+lib = Library()

@@ -1,0 +1,306 @@
+"""Objects, maps, programs and links. The life of an object is in its types: open, then loaded.
+
+What may only be done before loading is a method of :class:`OpenObject`, :class:`OpenMap` and :class:`Program`; what needs the
+kernel's side of it belongs to :class:`LoadedObject` and :class:`LoadedMap`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import re
+
+from ecli_runtime.btf import Btf
+from ecli_runtime.elf import check_header
+from ecli_runtime.errors import AttachError, LibbpfError, ObjectError, UnsupportedFeatureError, VerifierError, describe_errno
+from ecli_runtime.libbpf import log
+from ecli_runtime.libbpf._ffi import ObjectOpenOpts, lib
+from ecli_runtime.owned import Owned
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# enum bpf_map_type, include/uapi/linux/bpf.h
+MAP_TYPE_HASH, MAP_TYPE_ARRAY, MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_PERCPU_HASH, MAP_TYPE_PERCPU_ARRAY = 1, 2, 4, 5, 6
+MAP_TYPE_LRU_PERCPU_HASH, MAP_TYPE_RINGBUF = 10, 27
+PER_CPU_MAP_TYPES = frozenset((MAP_TYPE_PERCPU_HASH, MAP_TYPE_PERCPU_ARRAY, MAP_TYPE_LRU_PERCPU_HASH))
+
+ROOT_HINT = "run it as root (sudo), or with CAP_BPF and CAP_PERFMON (and CAP_NET_ADMIN for networking programs)"
+
+
+class _Map:
+    """What can be asked of a map before and after loading."""
+
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
+        self.name: str = lib.bpf_map__name(handle).decode()
+        self.type: int = lib.bpf_map__type(handle)
+        self.key_size_bytes: int = lib.bpf_map__key_size(handle)
+        self.value_size_bytes: int = lib.bpf_map__value_size(handle)
+        self.btf_key_type_id: int = lib.bpf_map__btf_key_type_id(handle)
+        self.btf_value_type_id: int = lib.bpf_map__btf_value_type_id(handle)
+
+    @property
+    def max_entries(self) -> int:
+        """Entries it can hold; bytes in a ring buffer."""
+        count: int = lib.bpf_map__max_entries(self.handle)
+        return count
+
+    @property
+    def data_section(self) -> str:
+        """ELF section behind an internal map (``.rodata``, ``.data.cold``), or empty text.
+
+        libbpf names such a map after the object and the section, or, when the section has a second dot, after the section
+        alone (``internal_map_name`` in libbpf.c).
+        """
+        if not lib.bpf_map__is_internal(self.handle):
+            return ""
+        return self.name[self.name.index(".") :]
+
+
+class OpenMap(_Map):
+    """A map before it is created. Owned by its object."""
+
+    def initial_value(self) -> memoryview | None:
+        """Return the bytes that a data section will start with, writable and shared with libbpf, or ``None``.
+
+        The memory is libbpf's and stays valid until the object is loaded or closed.
+        """
+        size = ctypes.c_size_t()
+        address = lib.bpf_map__initial_value(self.handle, ctypes.byref(size))
+        if not address:
+            return None
+        return memoryview((ctypes.c_char * size.value).from_address(address)).cast("B")  # the object keeps it alive
+
+    def set_max_entries(self, count: int) -> None:
+        """Set the number of entries; of bytes for a ring buffer, where libbpf rounds up to a power of two of whole pages."""
+        lib.bpf_map__set_max_entries(self.handle, count)
+
+
+class LoadedMap(_Map):
+    """A map that exists in the kernel. Owned by its object."""
+
+    @property
+    def fd(self) -> int:
+        """File descriptor, valid until the object is closed."""
+        fd: int = lib.bpf_map__fd(self.handle)
+        return fd
+
+    @property
+    def per_cpu(self) -> bool:
+        """The map holds one value for each possible CPU."""
+        return self.type in PER_CPU_MAP_TYPES
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Walk the entries as (key, value); a per-CPU value is one after the other, each padded to 8 bytes.
+
+        Not a snapshot: entries that are added or removed meanwhile may be missed, or walked twice, and one that is removed
+        between the two system calls is skipped.
+
+        Raises:
+            LibbpfError: The kernel refused to walk it.
+        """
+        fd, size = self.fd, self.value_size_bytes
+        if self.per_cpu:
+            size = (size + 7 & ~7) * lib.libbpf_num_possible_cpus()
+        key = ctypes.create_string_buffer(self.key_size_bytes)
+        next_key = ctypes.create_string_buffer(self.key_size_bytes)
+        value = ctypes.create_string_buffer(size)
+        result = lib.bpf_map_get_next_key(fd, None, next_key)
+        while result == 0:
+            key, next_key = next_key, key
+            result = lib.bpf_map_lookup_elem(fd, key, value)
+            if result == 0:
+                yield key.raw, value.raw
+            elif result != -errno.ENOENT:
+                raise LibbpfError("bpf_map_lookup_elem", -result)
+            result = lib.bpf_map_get_next_key(fd, key, next_key)
+        if result != -errno.ENOENT:
+            raise LibbpfError("bpf_map_get_next_key", -result)
+
+    def delete(self, key: bytes) -> bool:
+        """Remove an entry; return whether it was there."""
+        return bool(lib.bpf_map_delete_elem(self.fd, key) == 0)
+
+
+class Link(Owned):
+    """An attached program. Closing it detaches the program."""
+
+    def _destroy(self, handle: int) -> None:
+        lib.bpf_link__destroy(handle)
+
+
+class Program:
+    """A program. Owned by its object."""
+
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
+        self.name: str = lib.bpf_program__name(handle).decode()
+        self.section: str = lib.bpf_program__section_name(handle).decode()
+        self.type: int = lib.bpf_program__type(handle)
+
+    def set_autoload(self, autoload: bool) -> None:
+        """Say whether loading the object loads this program; only before it is loaded."""
+        lib.bpf_program__set_autoload(self.handle, autoload)
+
+
+class LoadedProgram(Program):
+    """A program that the kernel has accepted."""
+
+    def attach(self) -> Link:
+        """Attach where its section says, and return the link, which the caller owns.
+
+        Raises:
+            AttachError: libbpf or the kernel refused.
+        """
+        try:
+            return Link(lib.bpf_program__attach(self.handle))
+        except LibbpfError as error:
+            hint = ""
+            if error.errno == errno.EOPNOTSUPP:
+                hint = f"section {self.section!r} names no target that can be attached to by itself"
+            elif error.errno in (errno.EPERM, errno.EACCES):
+                hint = ROOT_HINT
+            elif error.errno in (errno.ENOENT, errno.ESRCH):
+                hint = "this kernel does not have that hook; `ecli-py run --verbose` shows what was tried"
+            message = f"{self.name}: cannot attach to {self.section}: {describe_errno(error.errno)}"
+            raise AttachError(error.function, error.errno, error.log, message, hint) from error
+
+
+class OpenObject(Owned):
+    """An object whose maps and globals can still be changed. Loading it hands it over to a :class:`LoadedObject`."""
+
+    @classmethod
+    def open(cls, data: bytes, name: str, kernel_btf: str | None = None) -> OpenObject:
+        """Parse an ELF object.
+
+        Args:
+            data: The object; not needed afterwards.
+            name: Object name, at most 63 bytes are kept; names of internal maps begin with its first 8.
+            kernel_btf: File to take the kernel's BTF from instead of ``/sys/kernel/btf/vmlinux``.
+
+        Raises:
+            ObjectError: It is no eBPF object, or lacks BTF.
+            LibbpfError: libbpf cannot make sense of it.
+        """
+        check_header(data)
+        options = ObjectOpenOpts(sz=ctypes.sizeof(ObjectOpenOpts), object_name=name.encode())
+        if kernel_btf is not None:
+            options.btf_custom_path = os.fsencode(kernel_btf)
+        log.take()
+        try:
+            handle = lib.bpf_object__open_mem(data, len(data), options)
+        except LibbpfError as error:
+            if "BTF is required" in error.log:
+                raise _no_btf() from error
+            detail = _last_line(error.log) or describe_errno(error.errno)
+            raise ObjectError(f"libbpf cannot open the package's object: {detail}", "build the package again") from error
+        opened = cls(handle)
+        try:
+            opened.btf = opened._read_btf()
+            opened.maps = [OpenMap(each) for each in opened._walk(lib.bpf_object__next_map)]
+            opened.programs = [Program(each) for each in opened._walk(lib.bpf_object__next_program)]
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    btf: Btf
+    maps: list[OpenMap]
+    programs: list[Program]
+
+    def _read_btf(self) -> Btf:
+        address = lib.bpf_object__btf(self.handle)
+        if not address:
+            raise _no_btf()
+        size = ctypes.c_uint32()
+        data = lib.btf__raw_data(address, ctypes.byref(size))
+        return Btf(ctypes.string_at(data, size.value))  # copied: the object owns the original
+
+    def _walk(self, following: object) -> Iterator[int]:
+        handle = following(self.handle, None)  # type: ignore[operator]
+        while handle:
+            yield handle
+            handle = following(self.handle, handle)  # type: ignore[operator]
+
+    def load(self) -> LoadedObject:
+        """Create the maps, relocate against the running kernel and load the programs. This object is used up.
+
+        Raises:
+            VerifierError: The kernel's verifier refused a program.
+            UnsupportedFeatureError: The kernel has no BTF and the object needs it.
+            LibbpfError: Anything else, with libbpf's log.
+        """
+        log.take()
+        try:
+            lib.bpf_object__load(self.handle)
+        except LibbpfError as error:
+            raise _explain_load_failure(error) from error
+        loaded_maps = [LoadedMap(each.handle) for each in self.maps]
+        loaded_programs = [LoadedProgram(each.handle) for each in self.programs]
+        return LoadedObject(self.release(), self.btf, loaded_maps, loaded_programs)
+
+    def _destroy(self, handle: int) -> None:
+        lib.bpf_object__close(handle)
+
+
+class LoadedObject(Owned):
+    """An object in the kernel. Closing it unloads what nothing else holds."""
+
+    def __init__(self, handle: int, btf: Btf, maps: list[LoadedMap], programs: list[LoadedProgram]) -> None:
+        super().__init__(handle)
+        self.btf, self.maps, self.programs = btf, maps, programs
+
+    def _destroy(self, handle: int) -> None:
+        lib.bpf_object__close(handle)
+
+
+def _no_btf() -> ObjectError:
+    return ObjectError("the package's object has no BTF, so its events cannot be described", "compile with -g (clang -target bpf -g)")
+
+
+def _last_line(text: str) -> str:
+    lines = [line.removeprefix("libbpf: ").strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+_PROG_LOG = re.compile(r"prog '([^']*)': -- BEGIN PROG LOAD LOG --\n(.*?)-- END PROG LOAD LOG --", re.DOTALL)
+
+
+def _explain_load_failure(error: LibbpfError) -> Exception:
+    """Return the error that says why an object did not load, from what libbpf logged."""
+    text = error.log
+    if "valid kernel BTF" in text or "Error loading vmlinux BTF" in text:
+        return UnsupportedFeatureError(
+            "this package (it reads kernel types)",
+            "a kernel with BTF (CONFIG_DEBUG_INFO_BTF) or a BTF file for exactly this kernel",
+            hint="name such a file with --kernel-btf FILE, or use a kernel that has /sys/kernel/btf/vmlinux",
+        )
+    verifier = _PROG_LOG.search(text)
+    if verifier and (reason := _verifier_reason(verifier[2])):
+        return VerifierError(
+            error.function,
+            error.errno,
+            text,
+            f"{verifier[1]}: the kernel's verifier refused the program: {reason}",
+            "`--verbose` shows the whole log",
+        )
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return LibbpfError(error.function, error.errno, text, "no permission to load eBPF programs", ROOT_HINT)
+    detail = _last_line(text)
+    message = f"cannot load the package's object: {describe_errno(error.errno)}" + (f" ({detail})" if detail else "")
+    return LibbpfError(error.function, error.errno, text, message, "`--verbose` shows libbpf's whole log")
+
+
+def _verifier_reason(verifier_log: str) -> str:
+    """Return the last line that the verifier wrote about the program itself, with the source line before it."""
+    source = ""
+    reason = ""
+    for line in verifier_log.splitlines():
+        if line.startswith("; "):
+            source = line[2:].strip()
+        elif line and not line.startswith(("processed ", "verification time", "stack depth", "max_states", "mark_read")):
+            reason = line.strip()
+    return f"{reason} at `{source}`" if reason and source else reason

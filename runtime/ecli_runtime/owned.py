@@ -1,0 +1,53 @@
+"""One owner for each C handle."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+
+class Owned:
+    """Owner of one C pointer: closes it once, and says clearly when it is used afterwards.
+
+    Args:
+        handle: Address of the C object, which this object owns from now on.
+    """
+
+    def __init__(self, handle: int) -> None:
+        self._handle: int | None = handle
+
+    @property
+    def handle(self) -> int:
+        """Address of the C object.
+
+        Raises:
+            ValueError: It was closed, or handed over to another owner.
+        """
+        if self._handle is None:
+            raise ValueError(f"{type(self).__name__} is closed")
+        return self._handle
+
+    def release(self) -> int:
+        """Give up ownership and return the address: somebody else must close it now."""
+        handle = self.handle
+        self._handle = None
+        return handle
+
+    def close(self) -> None:
+        """Free the C object; a second call does nothing."""
+        if self._handle is not None:
+            self._destroy(self.release())
+
+    def _destroy(self, handle: int) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
