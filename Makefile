@@ -1,0 +1,83 @@
+# make help lists what there is. Everything is set up on first use, and nothing is done twice.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+CODE := ecli_py packager runtime schemas
+SAMPLE := samples/execsnoop/execsnoop.bpf.c
+PACKAGE := build/execsnoop.json
+
+# After `sudo make`, what was set up belongs to the owner of the tree, who can then go on without sudo.
+give_back = if [ "$$(id -u)" = 0 ]; then chown -R --reference=Makefile $(1); fi
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: help dev check static test run bench golden clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+dev: $(INSTALLED) ## set up the virtual environment and the bundled libbpf
+	@$(BIN)/python tools/build-libbpf
+	@# An installed package has byte code, an edited tree may not, and starting without it takes twice as long.
+	@# A file with a syntax error is left for `make check` to report.
+	@$(BIN)/python -m compileall -qq $(CODE) || true
+
+$(INSTALLED): pyproject.toml hatch_build.py $(BIN)/python
+	@echo "installing ecli-py and its tools into $(VENV)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[dev]'
+	@touch $@
+	@$(call give_back,$(VENV))
+
+# Debian's python3 comes without ensurepip, which its package of venv brings.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "error: ecli-py needs Python 3.10 or newer" >&2; \
+		echo "hint: make PYTHON=python3.12 dev, or whichever you have" >&2; exit 1; }
+	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+		package=$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "installing $$package"; \
+			apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$package \
+				</dev/null >/dev/null; \
+		else \
+			echo "error: this Python cannot make virtual environments" >&2; \
+			echo "hint: apt-get install $$package" >&2; exit 1; \
+		fi; \
+	fi
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+static: dev
+	@$(BIN)/ruff check -q
+	@$(BIN)/ruff format -q --check || { echo "hint: $(BIN)/ruff format" >&2; exit 1; }
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo >build/imports.log
+
+check: static ## lint, types, layers, unit and property tests: before each commit
+	@$(BIN)/pytest -q tests/unit tests/property $(ARGS)
+
+test: static ## everything, as CI does it; as root, or the kernel's tests are skipped (ARGS='-k name -x' goes to pytest)
+	@$(BIN)/pytest $(ARGS)
+
+run: ## show each program that starts, until Ctrl-C or for DURATION=5 seconds; as root
+	@[ "$$(id -u)" = 0 ] || { echo "error: loading programs into the kernel needs root: sudo make run" >&2; exit 1; }
+	@$(MAKE) --no-print-directory dev $(PACKAGE)
+	@$(BIN)/ecli-py run $(PACKAGE) $(if $(DURATION),--duration $(DURATION))
+
+$(PACKAGE): $(SAMPLE) | dev
+	@mkdir -p $(@D)
+	@$(BIN)/ecli-py build $< -o $@
+	@$(call give_back,$(@D))
+
+bench: dev ## measure, as ratios within one run
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+golden: dev ## rebuild the golden files; read the diff before you commit it
+	@$(BIN)/python tests/golden/rebuild.py $(ARGS)
+
+clean: ## remove all that was built, and the virtual environment
+	@rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf runtime/ecli_runtime/libbpf/_bundle*
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
