@@ -88,6 +88,24 @@ def make_plan(btf: Btf, type_id: int) -> Plan:
     return Plan(name, btf.size_bytes(type_id), btf.byteorder, ops)
 
 
+def make_plan_of_members(btf: Btf, members: list[tuple[str, int, int]]) -> Plan:
+    """Derive the plan of an event that a package describes member by member.
+
+    Args:
+        btf: The object's types.
+        members: (name, BTF type id, byte offset) of each.
+
+    Raises:
+        BtfError: As :func:`make_plan`.
+    """
+    builder = _Builder(btf)
+    size_bytes = 0
+    for name, type_id, byte_offset in members:
+        builder.add(name, type_id, byte_offset * 8)
+        size_bytes = max(size_bytes, byte_offset + btf.size_bytes(type_id))
+    return Plan("", size_bytes, btf.byteorder, tuple(builder.ops))
+
+
 class _Builder:
     def __init__(self, btf: Btf) -> None:
         self.btf = btf

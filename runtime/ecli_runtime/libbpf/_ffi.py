@@ -1,4 +1,4 @@
-"""The C prototypes of libbpf that are used, in one table, each with its failure convention.
+"""The C prototypes that are used, of libbpf and of the C library, in tables, each with its failure convention.
 
 libbpf 1.x reports failure in two ways (``libbpf_set_strict_mode`` is gone): functions returning ``int`` return ``-errno``,
 functions returning a pointer return ``NULL`` and set ``errno``.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_ulong, c_void_p
 
 from ecli_runtime.errors import LibbpfError, ObjectError, UnsupportedFeatureError
 from ecli_runtime.libbpf import log
@@ -23,6 +23,9 @@ BUNDLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_bundle")
 # All handles are passed as addresses; `Owned` says who keeps them alive.
 pointer = c_void_p
 
+# libbpf_print_fn_t(level, format, va_list). A va_list arrives as one pointer-sized argument on x86-64, aarch64, riscv64 and
+# s390x: it is an array type, a pointer, or a struct large enough to be passed by reference.
+print_fn = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
 perf_sample_fn = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_void_p, c_uint32)  # perf_buffer_sample_fn
 perf_lost_fn = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_uint64)  # perf_buffer_lost_fn
 dump_printf_fn = ctypes.CFUNCTYPE(None, c_void_p, c_char_p, c_void_p)  # btf_dump_printf_fn_t
@@ -51,10 +54,46 @@ class MapBatchOpts(ctypes.Structure):
     _fields_ = (("sz", c_size_t), ("elem_flags", c_uint64), ("flags", c_uint64))
 
 
+# PyDLL keeps the interpreter lock during the call, so one buffer serves all threads.
+_vsnprintf = ctypes.PyDLL(None).vsnprintf
+_vsnprintf.argtypes, _vsnprintf.restype = (c_char_p, c_size_t, c_char_p, c_void_p), c_int
+_MESSAGE_SIZE_BYTES = 1 << 20
+_message_buffers: list[ctypes.Array[ctypes.c_char]] = []
+
+
+def format_message(template: bytes, arguments: int) -> str:
+    """Return a C format and its ``va_list`` (an address, valid only during the callback) as text.
+
+    Longer messages than 1 MiB are cut: vsnprintf consumes the ``va_list``, so the size cannot be asked for first.
+    """
+    if not _message_buffers:
+        _message_buffers.append(ctypes.create_string_buffer(_MESSAGE_SIZE_BYTES))
+    buffer = _message_buffers[0]
+    _vsnprintf(buffer, _MESSAGE_SIZE_BYTES, template, arguments)
+    return buffer.value.decode("utf-8", "replace")
+
+
+def _print(level: int, template: bytes, arguments: int) -> int:
+    if log.wants(level):
+        log.add(format_message(template, arguments))
+    return 0
+
+
+_print_callback = print_fn(_print)  # libbpf keeps this pointer for ever, and so does the module
+
+
 def check_ret(function: str, result: int) -> int:
     """Fail on ``-errno``."""
     if result < 0:
         raise LibbpfError(function, -result, log.take())
+    return result
+
+
+def check_errno(function: str, result: int) -> int:
+    """Fail on -1 with ``errno`` set, as system calls do."""
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{function}: {os.strerror(number)}")
     return result
 
 
@@ -80,7 +119,7 @@ class Signature:
 
 SIGNATURES: dict[str, Signature] = {
     "libbpf_version_string": Signature(c_char_p, ()),
-    "libbpf_set_print": Signature(c_void_p, (log.print_fn,)),
+    "libbpf_set_print": Signature(c_void_p, (print_fn,)),
     "libbpf_num_possible_cpus": Signature(c_int, (), check_ret),
     # objects
     "bpf_object__open_mem": Signature(
@@ -137,6 +176,16 @@ SIGNATURES: dict[str, Signature] = {
 }
 
 
+def _bind(cdll: ctypes.CDLL, name: str, signature: Signature) -> Any:
+    """Return a C function with its prototype and its failure check."""
+    function = getattr(cdll, name)
+    function.restype, function.argtypes = signature.result, signature.arguments
+    check = signature.check
+    if check:
+        function.errcheck = lambda result, _function, _arguments: check(name, result)
+    return function
+
+
 def candidates() -> list[tuple[str, str]]:
     """Return where libbpf is looked for, in order, as (what to load, where it comes from)."""
     override = os.environ.get("ECLI_LIBBPF")
@@ -167,8 +216,7 @@ class Library:
                 problems.append(f"{origin}: {error}")
                 continue
             self.path, self.origin = path, origin
-            cdll.libbpf_set_print.argtypes, cdll.libbpf_set_print.restype = (log.print_fn,), c_void_p
-            cdll.libbpf_set_print(log.callback)
+            _bind(cdll, "libbpf_set_print", SIGNATURES["libbpf_set_print"])(_print_callback)
             return cdll
         raise ObjectError(
             f"cannot load libbpf ({'; '.join(problems)})",
@@ -185,16 +233,12 @@ class Library:
             return self.__dict__[name]
         signature = SIGNATURES[name]
         try:
-            function = self._cdll[name]
+            function = _bind(self._cdll, name, signature)
         except AttributeError:
             here = self.version
             raise UnsupportedFeatureError(
                 name, f"libbpf {signature.since}", f"libbpf {here} ({self.origin})", "use the bundled libbpf"
             ) from None
-        function.restype, function.argtypes = signature.result, signature.arguments
-        if signature.check:
-            check = signature.check
-            function.errcheck = lambda result, _function, _arguments: check(name, result)
         setattr(self, name, function)
         return function
 
@@ -206,3 +250,10 @@ class Library:
 
 
 lib = Library()
+
+libc = ctypes.CDLL(None, use_errno=True)
+for _name, _signature in {
+    "unshare": Signature(c_int, (c_int,), check_errno),
+    "mount": Signature(c_int, (c_char_p, c_char_p, c_char_p, c_ulong, c_void_p), check_errno),
+}.items():
+    _bind(libc, _name, _signature)

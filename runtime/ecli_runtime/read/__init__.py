@@ -1,0 +1,1 @@
+"""Getting samples out of the kernel: ring buffers, perf buffers, maps read periodically."""

@@ -1,0 +1,128 @@
+"""Ring buffers, mapped and read as runs of equal-size records.
+
+Layout and protocol: Documentation/bpf/ringbuf.rst and kernel/bpf/ringbuf.c. Page 0 holds the consumer's position, page 1 the
+producer's, then follows the data, mapped twice in a row so that a record which wraps is contiguous. Both positions are
+``unsigned long`` that only grow. A record is ``u32 length | BUSY | DISCARD``, ``u32`` page offset, payload, padded to 8 bytes.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+import threading
+
+from ecli_runtime.errors import UnsupportedFeatureError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+BUSY, DISCARD, LENGTH = 0x8000_0000, 0x4000_0000, 0x3FFF_FFFF  # BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT
+HEADER_SIZE_BYTES = 8
+
+# One pass of a loop over many records; bounds how much is copied at once.
+RUN_LIMIT = 4096
+
+
+def _no_fence() -> None:
+    """Do nothing: x86 and s390x order loads after loads and stores after loads by themselves."""
+
+
+def _make_fence() -> Callable[[], None]:
+    """Return a full memory barrier made of a lock: releasing it is a release, acquiring it an acquire operation."""
+    lock = threading.Lock()
+    lock.acquire()
+
+    def fence() -> None:
+        lock.release()
+        lock.acquire()
+
+    return fence
+
+
+_fence = _no_fence if os.uname().machine in ("x86_64", "s390x") else _make_fence()
+
+
+class RingBuffer:
+    """The consumer of one ring buffer map. There must be no other: the map has one consumer position.
+
+    Args:
+        fd: Descriptor of the map; stays the caller's.
+        size_bytes: ``max_entries`` of the map: a power of two, whole pages.
+
+    Attributes:
+        occupancy: Greatest share of the buffer that was ever found filled, 0 to 1.
+
+    Raises:
+        OSError: It cannot be mapped.
+    """
+
+    def __init__(self, fd: int, size_bytes: int) -> None:
+        if sys.maxsize < 1 << 32:
+            raise UnsupportedFeatureError("reading ring buffers", "a 64-bit Python")
+        page = mmap.PAGESIZE
+        self.fd = fd
+        self.size_bytes = size_bytes
+        self.occupancy = 0.0
+        self._consumer_map = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        self._producer_map = mmap.mmap(fd, page + 2 * size_bytes, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
+        self._consumer = memoryview(self._consumer_map)[:8].cast("Q")
+        self._producer = memoryview(self._producer_map)[:8].cast("Q")
+        self._data = memoryview(self._producer_map)[page:]
+        self._words = self._data.cast("I")
+
+    def drain(self) -> Iterator[bytes]:
+        """Take the records that are there now and yield their payloads, discarded ones left out.
+
+        What the producer adds meanwhile is left for the next call, so that one call always ends.
+        """
+        for run, count, stride, length in self._runs():
+            for at in range(HEADER_SIZE_BYTES, count * stride, stride):
+                if int.from_bytes(run[at - 8 : at - 4], sys.byteorder) == length:  # else it is discarded
+                    yield run[at : at + length]
+
+    def _runs(self) -> Iterator[tuple[bytes, int, int, int]]:
+        """Yield copies of runs of records of one length as (bytes, records, stride, payload length).
+
+        That every stride-th word is a header is a guess that proves itself: a header is only trusted while all before it have
+        the length that was assumed, so it stands where a record begins.
+        """
+        words, mask = self._words, self.size_bytes - 1
+        consumed, produced = self._consumer[0], self._producer[0]
+        self.occupancy = max(self.occupancy, (produced - consumed) / self.size_bytes)
+        _fence()  # producer position is an acquire load
+        while consumed < produced:
+            start = consumed & mask
+            word = words[start >> 2]
+            if word & BUSY:  # reserved and not yet committed; nothing after it may be taken
+                return
+            length = word & LENGTH
+            stride = (length + HEADER_SIZE_BYTES + 7) & ~7
+            count = self._run_length(start >> 2, stride >> 2, min((produced - consumed) // stride, RUN_LIMIT), length)
+            _fence()  # headers before payload
+            run = bytes(self._data[start : start + count * stride])
+            consumed += count * stride
+            _fence()  # payload loads before the store that frees it
+            self._consumer[0] = consumed
+            yield run, count, stride, length
+
+    def _run_length(self, first: int, stride: int, limit: int, length: int) -> int:
+        """Return how many records from a word index on are committed and of one length, discarded ones included."""
+        if limit <= 1:
+            return 1
+        headers = self._words[first : first + limit * stride : stride].tobytes()
+        if headers == headers[:4] * limit and headers[:4] == length.to_bytes(4, sys.byteorder):
+            return limit
+        for index, header in enumerate(memoryview(headers).cast("I")):
+            if header & BUSY or header & LENGTH != length:
+                return index
+        return limit
+
+    def close(self) -> None:
+        """Unmap the buffer; a second call does nothing."""
+        for view in (self._words, self._data, self._producer, self._consumer):
+            view.release()
+        self._producer_map.close()
+        self._consumer_map.close()
+
