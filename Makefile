@@ -11,6 +11,18 @@ PACKAGE := build/execsnoop.json
 # After `sudo make`, what was set up belongs to the owner of the tree, who can then go on without sudo.
 give_back = if [ "$$(id -u)" = 0 ]; then chown -R --reference=Makefile $(1); fi
 
+# $(call apt_install,PACKAGES,why): root gets them installed, anybody else is told.
+apt_install = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing $(1)"; \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+			apt-get -qq install -y --no-install-recommends $(1) </dev/null >/dev/null; \
+	else \
+		echo "error: $(2)" >&2; echo "hint: apt-get install $(1)" >&2; exit 1; \
+	fi
+
+# $(call quietly,COMMAND): what it says is shown when it fails.
+quietly = said=$$($(1) 2>&1) || { printf '%s\n' "$$said"; exit 1; }
+
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: help dev check static test run bench golden clean
@@ -27,6 +39,9 @@ dev: $(INSTALLED) ## set up the virtual environment and the bundled libbpf
 $(INSTALLED): pyproject.toml hatch_build.py $(BIN)/python
 	@echo "installing ecli-py and its tools into $(VENV)"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[dev]'
+	@# libbpf needs both wherever it runs; a minimal system may have neither.
+	@$(BIN)/python -c 'import ctypes; ctypes.CDLL("libelf.so.1"); ctypes.CDLL("libz.so.1")' 2>/dev/null || \
+		{ $(call apt_install,libelf1 zlib1g,libbpf needs libelf and zlib); }
 	@touch $@
 	@$(call give_back,$(VENV))
 
@@ -35,25 +50,17 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "error: ecli-py needs Python 3.10 or newer" >&2; \
 		echo "hint: make PYTHON=python3.12 dev, or whichever you have" >&2; exit 1; }
-	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
-		package=$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
-		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			echo "installing $$package"; \
-			apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$package \
-				</dev/null >/dev/null; \
-		else \
-			echo "error: this Python cannot make virtual environments" >&2; \
-			echo "hint: apt-get install $$package" >&2; exit 1; \
-		fi; \
-	fi
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ package=$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+		$(call apt_install,$$package,this Python cannot make virtual environments); }
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 static: dev
-	@$(BIN)/ruff check -q
-	@$(BIN)/ruff format -q --check || { echo "hint: $(BIN)/ruff format" >&2; exit 1; }
-	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/lint-imports --no-logo >build/imports.log
+	@$(call quietly,$(BIN)/ruff check)
+	@$(call quietly,$(BIN)/ruff format --check)
+	@$(call quietly,$(BIN)/mypy)
+	@$(call quietly,$(BIN)/lint-imports --no-logo)
 
 check: static ## lint, types, layers, unit and property tests: before each commit
 	@$(BIN)/pytest -q tests/unit tests/property $(ARGS)
@@ -66,9 +73,9 @@ run: ## show each program that starts, until Ctrl-C or for DURATION=5 seconds; a
 	@$(MAKE) --no-print-directory dev $(PACKAGE)
 	@$(BIN)/ecli-py run $(PACKAGE) $(if $(DURATION),--duration $(DURATION))
 
-$(PACKAGE): $(SAMPLE) | dev
+$(PACKAGE): $(SAMPLE) $(wildcard $(dir $(SAMPLE))*.h) | dev
 	@mkdir -p $(@D)
-	@$(BIN)/ecli-py build $< -o $@
+	@$(BIN)/ecli-py build $(SAMPLE) -o $@
 	@$(call give_back,$(@D))
 
 bench: dev ## measure, as ratios within one run

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import sysconfig
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
-from packaging.tags import platform_tags
 
 
 class PlatformTagHook(BuildHookInterface):  # type: ignore[type-arg]
@@ -17,7 +17,8 @@ class PlatformTagHook(BuildHookInterface):  # type: ignore[type-arg]
         bundle = Path(self.root, "runtime/ecli_runtime/libbpf/_bundle/libbpf.so.1")
         if version == "editable" or not bundle.is_file():
             return
-        # The library uses libc and nothing else of Python's, so any Python 3 will do. The last platform tag is the plain
-        # one (linux_x86_64): the library is linked against this machine's libelf and promises no manylinux baseline.
+        # The library has nothing to do with Python's version. It is linked against this machine's libc and libelf, so the
+        # platform is the plain one (linux_x86_64), which promises no manylinux baseline.
+        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["pure_python"] = False
-        build_data["tag"] = f"py3-none-{list(platform_tags())[-1]}"
+        build_data["tag"] = f"py3-none-{platform}"
