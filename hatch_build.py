@@ -17,8 +17,8 @@ class PlatformTagHook(BuildHookInterface):  # type: ignore[type-arg]
         bundle = Path(self.root, "runtime/ecli_runtime/libbpf/_bundle/libbpf.so.1")
         if version == "editable" or not bundle.is_file():
             return
-        # The library has nothing to do with Python's version. It is linked against this machine's libc and libelf, so the
-        # platform is the plain one (linux_x86_64), which promises no manylinux baseline.
+        # The library has nothing to do with Python's version. It is linked against this machine's libc and libelf,
+        # so the platform is the plain one (linux_x86_64), which promises no manylinux baseline.
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{platform}"
