@@ -31,4 +31,4 @@ class PackageError(EcliError):
 
 
 class PackageVersionError(PackageError):
-    """The package has a format that this version of ecli-py cannot read (a newer one, or one of upstream's legacy forms)."""
+    """The package has a format that this version of ecli-py cannot read: newer, or one of upstream's legacy forms."""

@@ -7,12 +7,12 @@ from .record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Literal
+    from typing import Literal, TypeAlias
 
-    from typing_extensions import TypeAlias
-
-    Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+    Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
     SampleKind: TypeAlias = Literal["log2_hist", "linear_hist", "default_kv"]
+
+FORMAT_VERSION = 1  # of our own dialect, ``$.ecli.format``
 
 
 class Doc(Record):
@@ -104,7 +104,8 @@ class ProgramSpec(Record):
         name: The C function.
         section: ELF section name, which tells libbpf type and target (``tp/sched/sched_process_exec``).
         link: Informational upstream flag, always true there.
-        attach: Extra attach parameters as upstream spells them (``ifindex``, ``flags``, ``xdpopts``, ``tchook``, ``tcopts``).
+        attach: Extra attach parameters as upstream spells them (``ifindex``, ``flags``, ``xdpopts``, ``tchook``,
+            ``tcopts``).
     """
 
     name: str
@@ -119,7 +120,8 @@ class Member(Record):
     Attributes:
         name: C name; empty for an anonymous struct or union.
         type: C type as text; upstream writes ``composite`` and ``enum`` for those kinds.
-        byte_offset: Offset from the start of the event, only in upstream's ``custom_members``; else ``None``: BTF decides.
+        byte_offset: Offset from the start of the event, only in upstream's ``custom_members``; else ``None``: BTF
+            decides.
         btf_id: BTF type id, only in upstream's ``custom_members``; else ``None``.
     """
 
@@ -151,8 +153,10 @@ class Export(Record):
     """Which events a map carries.
 
     Attributes:
-        map: Map name; ``None`` (upstream's ``export_types``) stands for every ring buffer and perf event array with no export of its own.
-        types: Candidates; several types in one map are told apart by the size of the sample. Empty: the value type of the map's BTF.
+        map: Map name; ``None`` (upstream's ``export_types``) stands for every ring buffer and perf event array with no
+            export of its own.
+        types: Candidates; several types in one map are told apart by the size of the sample. Empty: the value type of
+            the map's BTF.
     """
 
     map: str | None
@@ -176,7 +180,8 @@ class Package(Record):
 
     Attributes:
         name: What people call it (``execsnoop``).
-        object_name: Name given to libbpf when the object is opened: internal map names begin with it, cut to 8 characters.
+        object_name: Name given to libbpf when the object is opened: internal map names begin with it, cut to 8
+            characters.
         object: The ELF object, decompressed. It may still be hostile: only its size was checked.
         format: Version of our own format; ``None`` for a package in upstream's dialect.
         upstream_version: What upstream's compiler recorded about itself, or empty.

@@ -1,7 +1,7 @@
 """Immutable records: what frozen dataclasses give, at a fraction of their import time.
 
-``import dataclasses`` costs about as much as half a bare interpreter start (it pulls in ``inspect``, ``ast`` and ``tokenize``),
-and each decorated class compiles its methods with ``exec``. A run from package to first event cannot afford that.
+``import dataclasses`` costs about as much as half a bare interpreter start (it pulls in ``inspect``, ``ast`` and
+``tokenize``), and each decorated class compiles its methods with ``exec``. A run from package to first event cannot afford it.
 Type checkers see these classes as frozen dataclasses.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # the name that type checkers treat as true, without importing typing
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any, ClassVar, NoReturn
 
     from typing_extensions import Self, dataclass_transform
 else:
@@ -26,9 +26,11 @@ class Record:
     Two records are equal when they are of one class and all fields are equal; they hash if their fields do.
     """
 
+    _fields: ClassVar[tuple[str, ...]] = ()
+
     def __init_subclass__(cls) -> None:
         """Collect the fields of the class and of the records it derives from, in order."""
-        inherited: tuple[str, ...] = getattr(cls, "_fields", ())
+        inherited = cls._fields
         own = (name for name in cls.__annotations__ if name not in inherited and not name.startswith("_"))
         cls._fields = (*inherited, *own)
 
@@ -38,7 +40,7 @@ class Record:
             fields = self._fields
             if len(args) > len(fields):
                 raise TypeError(f"{type(self).__name__} takes {len(fields)} fields, got {len(args)}")
-            values = dict(zip(fields, args))
+            values = dict(zip(fields, args, strict=False))
             for name in kwargs:
                 if name in values or name not in fields:
                     raise TypeError(f"{type(self).__name__}: unexpected field {name!r}")
