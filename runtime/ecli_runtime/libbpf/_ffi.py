@@ -255,5 +255,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 for _name, _signature in {
     "unshare": Signature(c_int, (c_int,), check_errno),
     "mount": Signature(c_int, (c_char_p, c_char_p, c_char_p, c_ulong, c_void_p), check_errno),
+    "fdopen": Signature(pointer, (c_int, c_char_p), check_pointer),
+    "fclose": Signature(c_int, (pointer,), check_errno),
 }.items():
     _bind(libc, _name, _signature)

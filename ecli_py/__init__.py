@@ -1,0 +1,41 @@
+"""ecli-py: kernel-only eBPF C in, live decoded events out.
+
+>>> with ecli_py.open("execsnoop.json") as tool:  # doctest: +SKIP
+...     for event in tool.events(count=10):
+...         print(event["comm"], event["pid"])
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from ecli_py.tool import Tool
+    from ecli_runtime.globals import Value
+
+__all__ = ["__version__", "open"]
+
+
+def open(  # the module's one verb, named as files are opened
+    package: str | os.PathLike[str], options: Mapping[str, Value] | None = None, *, kernel_btf: str | None = None
+) -> Tool:
+    """Open a package, load it into the kernel and attach it.
+
+    Args:
+        package: Path of a package; ``-`` reads standard input.
+        options: Values for the package's options, by the names of their C variables.
+        kernel_btf: File to take the kernel's BTF from, for a kernel that has none of its own.
+
+    Returns:
+        The tool at work. Close it, or use it in a ``with`` statement, to detach it.
+
+    Raises:
+        EcliError: Anything that is wrong with the package, an option, or the machine; ``hint`` says what to try.
+    """
+    from ecli_py.tool import open_tool
+
+    return open_tool(package, options or {}, kernel_btf)

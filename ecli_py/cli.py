@@ -1,0 +1,103 @@
+"""The command line: arguments in, exit status out. 0: done; 1: it failed; 2: the arguments are wrong."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from ecli_schemas.errors import EcliError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """argparse's formatter, told the width: finding it out by itself imports shutil and with it every compression module."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            width = os.get_terminal_size(1).columns - 2
+        except OSError:
+            width = 98
+        super().__init__(prog, max_help_position=32, width=max(width, 40))
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors look like all others."""
+
+    def __init__(self, prog: str, description: str, epilog: str = "") -> None:
+        super().__init__(
+            prog=prog, description=description, epilog=epilog, formatter_class=HelpFormatter, allow_abbrev=False
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Report wrong usage and exit with status 2."""
+        report(EcliError(message, f"{self.prog} --help shows what there is"))
+        sys.exit(2)
+
+
+def report(error: EcliError) -> None:
+    """Write an error and its hint to stderr."""
+    sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+
+
+COMMANDS = {
+    "run": "run a package and show its events",
+    "build": "build a package from eBPF C",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status.
+
+    Args:
+        arguments: Words after the program's name; ``None`` takes them from the process.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words)
+    except EcliError as error:
+        report(error)
+        return 1
+    except BrokenPipeError:
+        # Whoever read our output has enough. The interpreter would complain when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _dispatch(words: list[str]) -> int:
+    if words and words[0] in COMMANDS:
+        from importlib import import_module
+
+        status: int = import_module(f"ecli_py.commands.{words[0]}").main(words[1:])
+        return status
+    parser = Parser(
+        "ecli-py",
+        "Build eBPF C into portable packages, and run them on any Linux machine.",
+        "`ecli-py COMMAND --help` tells more about a command.",
+    )
+    parser.usage = "ecli-py COMMAND ..."
+    parser.add_argument("--version", action="store_true", help="show the versions of ecli-py and of libbpf")
+    group = parser.add_argument_group("commands")
+    for name, text in COMMANDS.items():
+        group.add_argument(name, nargs="?", help=text)
+    if words and words[0] not in ("-h", "--help", "--version"):
+        parser.error(f"there is no command {words[0]!r}" if words[0][:1] != "-" else f"unknown option {words[0]}")
+    if words and words[0] == "--version":
+        return _version()
+    parser.print_help()
+    return 0 if words else 2
+
+
+def _version() -> int:
+    from ecli_py import __version__
+    from ecli_runtime.libbpf._ffi import lib
+
+    sys.stdout.write(f"ecli-py {__version__}\n")
+    sys.stdout.write(f"libbpf {lib.version} ({lib.origin}: {lib.path})\n")
+    return 0

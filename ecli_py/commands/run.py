@@ -1,0 +1,178 @@
+"""``ecli-py run``: a package in, events out."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+
+from ecli_py.cli import Parser
+from ecli_py.source import load_package
+from ecli_py.tool import Tool
+from ecli_runtime.errors import OptionError
+from ecli_runtime.globals import parse_value
+from ecli_runtime.libbpf import log
+from ecli_runtime.session import OpenSession
+from ecli_schemas.errors import EcliError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ecli_py.render.jsonlines import JsonLines
+    from ecli_py.render.text import Text
+    from ecli_runtime.session import Stats
+    from ecli_schemas.model import Option
+
+# Above this share of a ring buffer the program may have found it full between two looks.
+_NEARLY_FULL = 0.9
+
+
+def main(words: list[str]) -> int:
+    """Run a package; returns the exit status."""
+    parser = Parser(
+        "ecli-py run",
+        "Run a package and show its events, until Ctrl-C.",
+        "Options after PACKAGE may also be the package's own: `ecli-py run PACKAGE --help` lists them.",
+    )
+    parser.usage = "ecli-py run [OPTIONS] PACKAGE [OPTIONS OF THE PACKAGE]"
+    _add_run_options(parser, set())
+    parser.add_argument("package", metavar="PACKAGE", help="file, or - for standard input")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    arguments = parser.parse_args(words)
+    log.set_verbose(arguments.verbose)
+    package = load_package(arguments.package, arguments.object)
+    with OpenSession(package, arguments.kernel_btf) as opened:
+        own = Parser(f"ecli-py run {arguments.package}", package.doc.brief or package.doc.description or package.name)
+        values = _add_package_options(own, opened)
+        _add_run_options(own, set(own._option_string_actions))
+        own.parse_args(arguments.rest, namespace=arguments)
+        log.set_verbose(arguments.verbose)
+        if arguments.object and not package.object:
+            raise EcliError("--object must come before PACKAGE")
+        for option, type_id, destination in values:
+            text = getattr(arguments, destination)
+            if text is not None:
+                try:
+                    opened.set(option.name, parse_value(opened.btf, type_id, text))
+                except OptionError as error:
+                    message = str(error).removeprefix(f"option {option.name}: ")
+                    raise OptionError(f"--{option.long}: {message}", error.hint or _describe(option)) from error
+        duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
+        count = None if arguments.count is None else _parse_count(arguments.count)
+        with Tool(opened.start()) as tool:
+            _show(tool, _renderer(arguments.json), duration_s, count)
+    return 0
+
+
+def _add_run_options(parser: Parser, taken: set[str]) -> None:
+    """Add the options of `run` itself, but for those whose name a package's own option has."""
+    group = parser.add_argument_group("options of ecli-py run")
+    for flags, settings in (
+        (("--json",), {"action": "store_true", "help": "one JSON object a line instead of columns"}),
+        (("--duration",), {"metavar": "TIME", "help": "end after this time: 5, 5s, 500ms, 2m, 1h"}),
+        (("--count",), {"metavar": "N", "help": "end after this many events"}),
+        (("--kernel-btf",), {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),
+        (("--object",), {"metavar": "FILE", "help": "ELF object, for upstream's metadata files"}),
+        (("--verbose",), {"action": "store_true", "help": "show what libbpf and the verifier say"}),
+    ):
+        free = [flag for flag in flags if flag not in taken]
+        if free:
+            group.add_argument(*free, default=argparse.SUPPRESS if taken else None, **settings)  # type: ignore[arg-type]
+
+
+def _add_package_options(parser: Parser, opened: OpenSession) -> list[tuple[Option, int, str]]:
+    """Add an option for each tunable global; return each with the id of its type and where the parser stores its text."""
+    group = parser.add_argument_group(f"options of {opened.package.name}")
+    found = []
+    for index, (option, type_id) in enumerate(opened.options()):
+        destination = f"package_option_{index}"
+        names = dict.fromkeys((option.long, option.long.replace("_", "-")))
+        flags = [f"--{name}" for name in names]
+        if option.short:
+            flags.insert(0, f"-{option.short}")
+        default = opened.initial(option.name)
+        text = " ".join(filter(None, (option.help, _default_text(default)))).replace("%", "%%")
+        if isinstance(default, bool):
+            # Upstream's names for a flag serve too.
+            off = [f"--{word}-{name}" for name in names for word in ("no", "disable")]
+            on = [f"--enable-{name}" for name in names]
+            group.add_argument(*flags, dest=destination, nargs="?", const="true", metavar="BOOL", help=text)
+            group.add_argument(*on, dest=destination, action="store_const", const="true", help=argparse.SUPPRESS)
+            group.add_argument(*off, dest=destination, action="store_const", const="false", help=argparse.SUPPRESS)
+        else:
+            metavar = "|".join(option.choices) if option.choices else option.type.upper()
+            group.add_argument(*flags, dest=destination, metavar=metavar, help=text)
+        found.append((option, type_id, destination))
+    return found
+
+
+def _default_text(default: object) -> str:
+    if default == "":
+        return "(default: empty)"
+    return f"(default: {str(default).lower() if isinstance(default, bool) else default})"
+
+
+def _describe(option: Option) -> str:
+    return f"--{option.long} takes {'one of ' + ', '.join(option.choices) if option.choices else 'a value of type ' + option.type}"
+
+
+def parse_duration(text: str) -> float:
+    """Return a time such as ``5``, ``5s``, ``500ms``, ``2m`` or ``1h`` in seconds.
+
+    Raises:
+        EcliError: It is none, or not positive.
+    """
+    for suffix, seconds in (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("", 1.0)):
+        if text.endswith(suffix):
+            try:
+                value = float(text[: len(text) - len(suffix)]) * seconds
+            except ValueError:
+                break
+            if 0 < value < 1e9:
+                return value
+            break
+    raise EcliError(f"--duration: expected a time, got {text!r}", "for example 5s, 500ms or 2m")
+
+
+def _parse_count(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    raise EcliError(f"--count: expected a number of events (at least 1), got {text!r}", "for example --count 10")
+
+
+def _renderer(as_json: bool) -> JsonLines | Text:
+    if as_json:
+        from ecli_py.render.jsonlines import JsonLines
+
+        return JsonLines()
+    from ecli_py.render.text import Text
+
+    return Text()
+
+
+def _show(tool: Tool, renderer: JsonLines | Text, duration_s: float | None, count: int | None) -> None:
+    def stop(number: int, _frame: object) -> None:
+        tool.stop()
+        signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    if sys.stderr.isatty():
+        sys.stderr.write("attached; Ctrl-C ends\n")
+    for batch in tool.batches(duration_s, count):
+        lines = [renderer.render(event) for event in batch]
+        if lines:
+            sys.stdout.write("".join(lines))
+            sys.stdout.flush()
+    sys.stderr.write(closing_line(tool.stats))
+
+
+def closing_line(stats: Stats) -> str:
+    """Return the summary of a run, newline included."""
+    parts = [f"{stats.events} event{'' if stats.events == 1 else 's'}", f"{stats.lost} lost"]
+    if stats.undecoded:
+        parts.append(f"{stats.undecoded} not decoded")
+    parts.append(f"{stats.seconds:.1f} s")
+    line = ", ".join(parts) + "\n"
+    if stats.occupancy > _NEARLY_FULL and not stats.lost:
+        line += f"warning: the ring buffer was {stats.occupancy:.0%} full at times; events may have been lost\n"
+    return line

@@ -1,0 +1,146 @@
+"""Finding clang and the kernel's user-space headers."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+from ecli_packager.errors import ToolchainError
+from ecli_runtime.libbpf._ffi import BUNDLE, lib
+
+MIN_CLANG = 14  # the first that emits BTF type and declaration tags
+_INSTALL_HINT = "pip install 'ecli-py[build]' brings one, or name yours with --clang PATH or the variable CLANG"
+
+
+@dataclass(frozen=True)
+class Arch:
+    """A machine that programs run on.
+
+    Attributes:
+        name: As ``uname -m`` has it.
+        target: clang's BPF target of the same byte order.
+        define: What libbpf's ``bpf_tracing.h`` calls it (``__TARGET_ARCH_x86``).
+        uapi: Directory of its kernel headers in the ``ziglang`` package.
+    """
+
+    name: str
+    target: str
+    define: str
+    uapi: str
+
+
+ARCHES = {
+    arch.name: arch
+    for arch in (
+        Arch("x86_64", "bpfel", "x86", "x86-linux-any"),
+        Arch("aarch64", "bpfel", "arm64", "aarch64-linux-any"),
+        Arch("riscv64", "bpfel", "riscv", "riscv-linux-any"),
+        Arch("s390x", "bpfeb", "s390", "s390x-linux-any"),
+    )
+}
+
+
+def host_arch() -> Arch:
+    """Return the machine this runs on.
+
+    Raises:
+        ToolchainError: It is none that packages can be built for.
+    """
+    machine = os.uname().machine
+    if machine not in ARCHES:
+        raise ToolchainError(f"machine {machine} is not supported", f"supported: {', '.join(ARCHES)}")
+    return ARCHES[machine]
+
+
+@dataclass(frozen=True)
+class Clang:
+    """A clang that compiles to eBPF.
+
+    Attributes:
+        command: Words that start it.
+        version: Its version, ``22.1.8``.
+        origin: Where it is from, for people and for the package: ``clang`` or ``ziglang 0.17.1``.
+    """
+
+    command: tuple[str, ...]
+    version: str
+    origin: str
+
+
+def _ziglang() -> Path | None:
+    spec = importlib.util.find_spec("ziglang")
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+def find_clang(named: str | None = None) -> Clang:
+    """Return the clang to use: the one that was named, else ``$CLANG``, else the one inside the ``ziglang`` package.
+
+    Raises:
+        ToolchainError: There is none, or it is older than clang 14.
+    """
+    named = named or os.environ.get("CLANG")
+    if named:
+        path = shutil.which(named)
+        if path is None:
+            raise ToolchainError(f"no such clang: {named}", _INSTALL_HINT)
+        command, origin = (path,), "clang"
+    else:
+        directory = _ziglang()
+        if directory is None:
+            raise ToolchainError("there is no clang to compile with", _INSTALL_HINT)
+        # `zig clang` is the plain driver: none of zig's own defaults (sanitizers, unwind tables) are in the way.
+        command = (str(directory / "zig"), "clang", "-resource-dir", str(directory / "lib"))
+        origin = f"ziglang {importlib.metadata.version('ziglang')}"
+    try:
+        answer = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise ToolchainError(f"cannot run {command[0]}: {error.strerror}", _INSTALL_HINT) from error
+    found = re.search(r"clang version (\d+)(\.[\d.]+)?", answer.stdout)
+    if not found:
+        raise ToolchainError(f"{command[0]} is no clang", _INSTALL_HINT)
+    if int(found[1]) < MIN_CLANG:
+        raise ToolchainError(f"{command[0]} is clang {found[1]}; building needs {MIN_CLANG} or newer", _INSTALL_HINT)
+    return Clang(command, found[1] + (found[2] or ""), origin)
+
+
+def libbpf_headers() -> Path:
+    """Return the directory to include ``<bpf/bpf_helpers.h>`` from: of the very libbpf that is loaded.
+
+    Headers and library of different generations compile and attach, and then read wrong values (USDT arguments).
+
+    Raises:
+        ToolchainError: Headers of that version cannot be found.
+    """
+    version = lib.version
+    for directory in (Path(BUNDLE) / "include", Path("/usr/include"), Path("/usr/local/include")):
+        try:
+            text = (directory / "bpf" / "libbpf_version.h").read_text()
+        except OSError:
+            continue
+        numbers = re.findall(r"LIBBPF_(?:MAJOR|MINOR)_VERSION (\d+)", text)
+        if numbers == version.split(".")[:2]:
+            return directory
+    raise ToolchainError(
+        f"no headers of libbpf {version} ({lib.origin}) found",
+        "run tools/build-libbpf in a source tree, or install the headers of that version (Debian: libbpf-dev)",
+    )
+
+
+def kernel_headers(arch: Arch) -> list[Path]:
+    """Return directories with the kernel's user-space headers (``linux/``, ``asm/``), best first.
+
+    Those of the ``ziglang`` package come first because they are the same on every machine.
+    """
+    directory = _ziglang()
+    if directory is not None:
+        include = directory / "lib" / "libc" / "include"
+        return [include / arch.uapi, include / "any-linux-any"]
+    multiarch = sysconfig.get_config_var("MULTIARCH") or f"{arch.name}-linux-gnu"
+    return [path for path in (Path("/usr/include") / multiarch, Path("/usr/include")) if path.is_dir()]

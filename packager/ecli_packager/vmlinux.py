@@ -1,0 +1,90 @@
+"""``vmlinux.h``: all types of a kernel as one C header, made from its BTF."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from ctypes import cast
+from pathlib import Path
+
+from ecli_packager.errors import ToolchainError
+from ecli_runtime.libbpf._ffi import dump_printf_fn, lib, libc
+from platformdirs import user_cache_path
+
+KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
+
+# preserve_access_index makes clang record each access to a kernel struct, so that libbpf relocates it on the kernel that runs.
+_HEAD = b"""\
+#ifndef __VMLINUX_H__
+#define __VMLINUX_H__
+
+#ifndef BPF_NO_PRESERVE_ACCESS_INDEX
+#pragma clang attribute push (__attribute__((preserve_access_index)), apply_to = record)
+#endif
+
+"""
+_TAIL = b"""
+#ifndef BPF_NO_PRESERVE_ACCESS_INDEX
+#pragma clang attribute pop
+#endif
+
+#endif
+"""
+
+
+def make_header(btf: bytes) -> bytes:
+    """Return the C header with all types of a BTF blob.
+
+    Raises:
+        LibbpfError: libbpf cannot parse it, or cannot write a type as C.
+    """
+    handle = lib.btf__new(btf, len(btf))
+    try:
+        with tempfile.TemporaryFile() as out:
+            stream = libc.fdopen(os.dup(out.fileno()), b"w")
+            try:
+                # libbpf prints through a function of vfprintf's shape, so vfprintf itself serves, with no call into Python.
+                dump = lib.btf_dump__new(handle, cast(libc.vfprintf, dump_printf_fn), stream, None)
+                try:
+                    for type_id in range(1, lib.btf__type_cnt(handle)):
+                        lib.btf_dump__dump_type(dump, type_id)
+                finally:
+                    lib.btf_dump__free(dump)
+            finally:
+                libc.fclose(stream)
+            out.seek(0)
+            return _HEAD + out.read() + _TAIL
+    finally:
+        lib.btf__free(handle)
+
+
+def header_directory(btf_file: Path | None) -> Path | None:
+    """Return a directory that holds ``vmlinux.h`` for a kernel; made at first use, then kept in the user's cache.
+
+    Args:
+        btf_file: The kernel's BTF; ``None`` is the running kernel's.
+
+    Returns:
+        The directory, or ``None`` when the running kernel has no BTF.
+
+    Raises:
+        ToolchainError: The file that was named cannot be read.
+    """
+    try:
+        btf = (btf_file or KERNEL_BTF).read_bytes()
+    except OSError as error:
+        if btf_file is None:
+            return None
+        raise ToolchainError(f"cannot read BTF file {btf_file}: {error.strerror}") from error
+    digest = hashlib.sha256(btf + lib.version.encode()).hexdigest()[:32]
+    directory = user_cache_path("ecli-py") / "vmlinux" / digest
+    header = directory / "vmlinux.h"
+    if not header.exists():
+        text = make_header(btf)
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=directory, delete=False) as file:
+            file.write(text)
+        os.chmod(file.name, 0o644)
+        os.replace(file.name, header)  # whole or not at all, also when two builds race
+    return directory
