@@ -135,8 +135,11 @@ def mapping_of(what: str, check: Check[T]) -> Check[dict[str, T]]:
     """Accept an object with any keys that are text, whose values all pass ``check``."""
 
     def check_mapping(value: Json) -> dict[str, T]:
-        if not isinstance(value, dict) or not all(map(is_text, value)):
+        if not isinstance(value, dict):
             raise Mismatch(expected(what, value))
+        for key in value:
+            if not is_text(key):
+                raise Mismatch(expected("keys without NUL characters", key))
         return {key: _within(key, check, item) for key, item in value.items()}
 
     return check_mapping

@@ -138,9 +138,14 @@ def _export_config(value: Json) -> tuple[EventType, ...] | None:
         return None
     if value == "default":
         return ()
-    if not isinstance(value, dict) or len(value) != 1:
+    form = _EXPORT_FORMS.get(next(iter(value))) if isinstance(value, dict) and len(value) == 1 else None
+    if form is None:
         raise Mismatch(expected(_EXPORT_CONFIG, value))
-    return (EventType(name="", **_EXPORT_TYPE(value)),)
+    return (form(value),)
+
+
+def _nameless_type(**parts: Any) -> EventType:
+    return EventType(name="", **parts)
 
 
 def _our_option(default_decimal: str | None = None, **parts: Any) -> Option:
@@ -153,6 +158,10 @@ def _export(map_name: str | None = None, types: tuple[EventType, ...] = ()) -> E
 
 def _ecli(**parts: Any) -> dict[str, Any]:
     _refuse_ambiguous(parts.get("options", ()), ".options")
+    maps = [export.map for export in parts.get("exports", ())]
+    for index, name in enumerate(maps):
+        if name in maps[:index]:
+            raise Mismatch("the map has another export already; one export lists all its types", f".exports[{index}]")
     doc = {key: parts.pop(key) for key in ("version", "description", "license", "homepage") if key in parts}
     return {"doc": doc, **parts}
 
@@ -185,6 +194,7 @@ _MEMBER_NAME = _printable("a name or nothing", 0, MAX_NAME_LENGTH)
 _SECTION = _printable("a section name", 1, MAX_SECTION_LENGTH)
 _TYPE = _printable("a C type", 0, MAX_SECTION_LENGTH)
 _TEXT = string(f"text (at most {MAX_TEXT_LENGTH} characters, no NUL)", is_text, maximum=MAX_TEXT_LENGTH)
+_VARIABLE_NAME = string("a variable name (ASCII letters, digits, -, . and _)", _is_long_name, 1, MAX_NAME_LENGTH)
 _LONG_NAME = string("a long option name (ASCII letters, digits, -, . and _)", _is_long_name, 1, MAX_NAME_LENGTH)
 _SHORT_NAME = string("a short option name (one ASCII letter or digit)", _is_alphanumeric, 1, 1)
 _TYPE_ID = integer(f"a BTF type id (integer from 1 to {_U32_MAX})", 1, _U32_MAX)
@@ -211,7 +221,7 @@ _CMDARG: Check[dict[str, Any]] = record(
 _VARIABLE = record(
     "a variable (an object)",
     _variable,
-    required("name", _NAME),
+    required("name", _VARIABLE_NAME),
     required("type", _TYPE, "c_type"),
     optional("value", anything),
     optional("description", _TEXT),
@@ -256,12 +266,12 @@ _CUSTOM_MEMBER = record(
     required("offset", _BYTES, "byte_offset"),
     required("btf_type_id", _TYPE_ID, "btf_id"),
 )
-_EXPORT_TYPE: Check[dict[str, Any]] = record(
-    _EXPORT_CONFIG,
-    dict,
-    optional("btf_type_id", _TYPE_ID, "btf_id"),
-    optional("custom_members", list_of("members", _CUSTOM_MEMBER), "members"),
-)
+_EXPORT_FORMS = {
+    "btf_type_id": record(_EXPORT_CONFIG, _nameless_type, required("btf_type_id", _TYPE_ID, "btf_id")),
+    "custom_members": record(
+        _EXPORT_CONFIG, _nameless_type, required("custom_members", list_of("members", _CUSTOM_MEMBER), "members")
+    ),
+}
 _MAP = record(
     "a map (an object)",
     _map,
@@ -341,7 +351,7 @@ _EVENT_TYPE = record(
     optional(
         "members",
         list_of(
-            "a list of members",
+            "members",
             record(
                 "a member (an object)",
                 Member,
@@ -363,7 +373,7 @@ _EXPORT = record(
 _OPTION = record(
     "an option (an object)",
     _our_option,
-    required("name", _NAME),
+    required("name", _VARIABLE_NAME),
     required("section", _SECTION),
     required("type", _TYPE),
     required("long", _LONG_NAME),

@@ -1,7 +1,8 @@
 """Immutable records: what frozen dataclasses give, at a fraction of their import time.
 
 ``import dataclasses`` costs about as much as half a bare interpreter start (it pulls in ``inspect``, ``ast`` and
-``tokenize``), and each decorated class compiles its methods with ``exec``. A run from package to first event cannot afford it.
+``tokenize``), and each decorated class compiles its methods with ``exec``. A run from package to first event cannot
+afford that.
 Type checkers see these classes as frozen dataclasses.
 """
 
