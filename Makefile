@@ -9,13 +9,14 @@ SAMPLE := samples/execsnoop/execsnoop.bpf.c
 PACKAGE := build/execsnoop.json
 
 # After `sudo make`, what was set up belongs to the owner of the tree, who can then go on without sudo.
-give_back = if [ "$$(id -u)" = 0 ]; then chown -R --reference=Makefile $(1); fi
+give_back = [ "$$(id -u)" != 0 ] || chown -fR --reference=Makefile $(1) || true
+CACHES := .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 # $(call apt_install,PACKAGES,why): root gets them installed, anybody else is told.
 apt_install = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "installing $(1)"; \
 		apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
-			apt-get -qq install -y --no-install-recommends $(1) </dev/null >/dev/null; \
+			apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends $(1) </dev/null >/dev/null; \
 	else \
 		echo "error: $(2)" >&2; echo "hint: apt-get install $(1)" >&2; exit 1; \
 	fi
@@ -61,16 +62,17 @@ static: dev
 	@$(call quietly,$(BIN)/ruff format --check)
 	@$(call quietly,$(BIN)/mypy)
 	@$(call quietly,$(BIN)/lint-imports --no-logo)
+	@$(call give_back,$(CACHES))
 
 check: static ## lint, types, layers, unit and property tests: before each commit
 	@$(BIN)/pytest -q tests/unit tests/property $(ARGS)
 
 test: static ## everything, as CI does it; as root, or the kernel's tests are skipped (ARGS='-k name -x' goes to pytest)
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest $(ARGS); status=$$?; $(call give_back,$(CACHES)); exit $$status
 
 run: ## show each program that starts, until Ctrl-C or for DURATION=5 seconds; as root
-	@[ "$$(id -u)" = 0 ] || { echo "error: loading programs into the kernel needs root: sudo make run" >&2; exit 1; }
-	@$(MAKE) --no-print-directory dev $(PACKAGE)
+	$(if $(filter-out 0,$(shell id -u)),$(error loading programs into the kernel needs root: sudo make run))
+	@$(MAKE) -s --no-print-directory dev $(PACKAGE)
 	@$(BIN)/ecli-py run $(PACKAGE) $(if $(DURATION),--duration $(DURATION))
 
 $(PACKAGE): $(SAMPLE) $(wildcard $(dir $(SAMPLE))*.h) | dev
@@ -85,6 +87,6 @@ golden: dev ## rebuild the golden files; read the diff before you commit it
 	@$(BIN)/python tests/golden/rebuild.py $(ARGS)
 
 clean: ## remove all that was built, and the virtual environment
-	@rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) build dist $(CACHES)
 	@rm -rf runtime/ecli_runtime/libbpf/_bundle*
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
