@@ -33,9 +33,10 @@ help: ## show this list
 
 dev: $(INSTALLED) ## set up the virtual environment and the bundled libbpf
 	@$(BIN)/python tools/build-libbpf
-	@# An installed package has byte code, an edited tree may not, and starting without it takes twice as long.
+	@# Start-up time counts, and byte code is not written where PYTHONDONTWRITEBYTECODE is set or the tree is read-only.
 	@# A file with a syntax error is left for `make check` to report.
 	@$(BIN)/python -m compileall -qq $(CODE) || true
+	@$(call give_back,$(CODE))
 
 $(INSTALLED): pyproject.toml hatch_build.py $(BIN)/python
 	@echo "installing ecli-py and its tools into $(VENV)"
