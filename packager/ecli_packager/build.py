@@ -24,6 +24,7 @@ from ecli_runtime.decode.plan import make_plan
 from ecli_runtime.globals import find_globals, is_settable
 from ecli_runtime.libbpf._ffi import lib
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenMap, OpenObject
+from ecli_runtime.session import LOST_SUFFIX
 from ecli_schemas.model import Build, Doc, EventType, Export, MapSpec, Member, Option, Package, ProgramSpec, Sample
 
 DEFAULT_INTERVAL_MS = 1000
@@ -153,12 +154,13 @@ def _license(btf: Btf, data: bytes) -> str:
 def _options(opened: OpenObject, declared: Declarations, lines: Mapping[str, list[str]]) -> list[Option]:
     btf = opened.btf
     sections = {each.data_section: each.initial_value() for each in opened.maps if each.data_section}
+    counters = {each.name + LOST_SUFFIX for each in opened.maps}
     found = []
     for variable in find_globals(btf):
         initial = sections.get(variable.section)
         if variable.section == ".kconfig" or not is_settable(btf, variable.type_id) or initial is None:
             continue
-        if variable.name.startswith("__"):
+        if variable.name.startswith("__") or variable.name in counters:
             continue
         file, line = declared.lines.get(variable.name, ("", 0))
         _, bare = btf.resolve(variable.type_id)

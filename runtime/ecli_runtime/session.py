@@ -316,7 +316,8 @@ class Session:
             if before == self._events + self._undecoded:
                 break
         for sampler in self._samplers:
-            yield from self._count(sampler.read())
+            if not sampler.fresh:
+                yield from self._count(sampler.read())
 
     def stats(self) -> Stats:
         """Return what the run has done so far."""
@@ -408,6 +409,7 @@ class _Sampler:
         self._sample = sample
         self._map = loaded_map
         self._next = time.monotonic() + sample.interval_ms / 1000
+        self._was_read = False
         decoders = [make_decoder(plan) for plan in source.plans]
         self._decode_key, self._decode_value = decoders if len(decoders) == 2 else (_hexadecimal, _hexadecimal)
 
@@ -415,9 +417,15 @@ class _Sampler:
         """Return milliseconds until the next reading, 0 when it is due."""
         return max(0, int((self._next - time.monotonic()) * 1000 + 0.999))
 
+    @property
+    def fresh(self) -> bool:
+        """The last reading is so recent that another would only repeat it."""
+        return self._next - time.monotonic() > 0.9 * self._sample.interval_ms / 1000 and self._was_read
+
     def read(self) -> Iterator[Event]:
         """Read all entries, and remove them if the package says so."""
         self._next = time.monotonic() + self._sample.interval_ms / 1000
+        self._was_read = True
         entries = list(self._map.items())
         for key, value in entries:
             if self._sample.clear:
