@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["__version__", "open"]
 
 
-def open(  # the module's one verb, named as files are opened
+def open(  # noqa: A001  the module's one verb, named as files are opened
     package: str | os.PathLike[str], options: Mapping[str, Value] | None = None, *, kernel_btf: str | None = None
 ) -> Tool:
     """Open a package, load it into the kernel and attach it.

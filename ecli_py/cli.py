@@ -29,9 +29,7 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors look like all others."""
 
     def __init__(self, prog: str, description: str, epilog: str = "") -> None:
-        super().__init__(
-            prog=prog, description=description, epilog=epilog, formatter_class=HelpFormatter, allow_abbrev=False
-        )
+        super().__init__(prog=prog, description=description, epilog=epilog, formatter_class=HelpFormatter, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         """Report wrong usage and exit with status 2."""

@@ -112,7 +112,9 @@ def _default_text(default: object) -> str:
 
 
 def _describe(option: Option) -> str:
-    return f"--{option.long} takes {'one of ' + ', '.join(option.choices) if option.choices else 'a value of type ' + option.type}"
+    return (
+        f"--{option.long} takes {'one of ' + ', '.join(option.choices) if option.choices else 'a value of type ' + option.type}"
+    )
 
 
 def parse_duration(text: str) -> float:

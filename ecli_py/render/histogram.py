@@ -21,7 +21,7 @@ def log2_histogram(slots: list[int], unit: str) -> list[str]:
     most = max(slots)
     width = max(len(str(most)), 5)
     lines = [f"{unit:>{2 * digits + 4}} : {'count':<{width}}  distribution"]
-    for (low, high), count in zip(ranges, slots):
+    for (low, high), count in zip(ranges, slots, strict=False):
         bar = "*" * (count * _BAR_WIDTH // most)
         lines.append(f"{low:>{digits}} -> {high:<{digits}} : {count:<{width}} |{bar:<{_BAR_WIDTH}}|")
     return lines

@@ -53,7 +53,7 @@ class Text:
         return blank + self._line(columns, [column.name for column in columns]) + line
 
     def _line(self, columns: list[_Column], cells: list[str]) -> str:
-        return "  ".join(column.cell(cell) for column, cell in zip(columns, cells)).rstrip() + "\n"
+        return "  ".join(column.cell(cell) for column, cell in zip(columns, cells, strict=True)).rstrip() + "\n"
 
     def _reading(self, event: Event) -> str:
         sample = event.source.sample

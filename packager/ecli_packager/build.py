@@ -19,8 +19,8 @@ from ecli_packager.exports import choose_types, header_structs
 from ecli_packager.layout import layout
 from ecli_packager.vmlinux import header_directory
 from ecli_runtime.btf import KIND_STRUCT, KIND_TYPEDEF, KIND_UNION, Btf, Composite, Enum
-from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.decode.plan import make_plan
+from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.globals import find_globals, is_settable
 from ecli_runtime.libbpf._ffi import lib
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenMap, OpenObject
@@ -82,8 +82,7 @@ def build(request: Request) -> Result:
         if not opened.programs:
             raise CompileError(f"{request.source}: it holds no eBPF program", "", 'mark functions with SEC("…")')
         event_maps = [each.name for each in opened.maps if each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY)]
-        named = {name: types for name, types in request.exports.items()}
-        types = choose_types(event_maps, event_calls(compiled), declared.structs, named, header_structs(header_text))
+        types = choose_types(event_maps, event_calls(compiled), declared.structs, request.exports, header_structs(header_text))
         missing = [each for group in types.values() for each in group if _type_id(opened.btf, each) is None]
     if missing:
         compiled, _ = compile_source(clang, arch, includes, request.source, flags, sorted(set(missing)))
@@ -122,18 +121,16 @@ def _type_id(btf: Btf, c_name: str) -> int | None:
     return btf.find(c_name, KIND_TYPEDEF)
 
 
-def _describe(
-    name: str, source: Path, data: bytes, types: Mapping[str, list[str]], declared: Declarations, text: str
-) -> Package:
+def _describe(name: str, source: Path, data: bytes, types: Mapping[str, list[str]], declared: Declarations, text: str) -> Package:
     with OpenObject.open(data, _object_name(source)) as opened:
         lines = {source.name: text.splitlines()}
         return Package(
             name=name,
             object_name=_object_name(source),
             object=data,
-            doc=Doc(license=_license(opened.btf, data)),
+            doc=Doc(license=_license(data)),
             options=tuple(_options(opened, declared, lines)),
-            maps=tuple(_map_spec(each, opened.btf, bool(types)) for each in opened.maps),
+            maps=tuple(_map_spec(each, opened.btf) for each in opened.maps),
             programs=tuple(ProgramSpec(program.name, program.section) for program in opened.programs),
             exports=tuple(
                 Export(map_name, tuple(_event_type(opened.btf, each) for each in names)) for map_name, names in types.items()
@@ -142,7 +139,7 @@ def _describe(
         )
 
 
-def _license(btf: Btf, data: bytes) -> str:
+def _license(data: bytes) -> str:
     from io import BytesIO
 
     from elftools.elf.elffile import ELFFile
@@ -179,7 +176,7 @@ def _options(opened: OpenObject, declared: Declarations, lines: Mapping[str, lis
     return found
 
 
-def _map_spec(each: OpenMap, btf: Btf, has_events: bool) -> MapSpec:
+def _map_spec(each: OpenMap, btf: Btf) -> MapSpec:
     ident = each.name
     if each.data_section:
         ident = "".join(letter if letter.isalnum() else "_" for letter in each.data_section.lstrip("."))

@@ -79,11 +79,10 @@ def _section_calls(code: bytes, symbols: dict[int, str], little_endian: bool) ->
         low, high = registers_byte & 0xF, registers_byte >> 4
         destination, source = (low, high) if little_endian else (high, low)
         kind = opcode & 7
-        if opcode == CALL and source == 0:
-            if immediate in EVENT_HELPERS:
-                map_register, size_register = EVENT_HELPERS[immediate]
-                name, size = registers.get(map_register), registers.get(size_register)
-                yield EventCall(name if isinstance(name, str) else None, size if isinstance(size, int) else None)
+        if opcode == CALL and source == 0 and immediate in EVENT_HELPERS:
+            map_register, size_register = EVENT_HELPERS[immediate]
+            name, size = registers.get(map_register), registers.get(size_register)
+            yield EventCall(name if isinstance(name, str) else None, size if isinstance(size, int) else None)
         if opcode & 0xF7 == 0x85:  # any call clobbers the argument registers
             for register in range(6):
                 registers.pop(register, None)

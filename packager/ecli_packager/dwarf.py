@@ -99,4 +99,3 @@ class _Files:
 def _text(die: Any, attribute: str) -> str:
     value = die.attributes.get(attribute)
     return value.value.decode("utf-8", "replace") if value else ""
-

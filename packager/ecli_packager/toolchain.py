@@ -90,7 +90,8 @@ def find_clang(named: str | None = None) -> Clang:
         path = shutil.which(named)
         if path is None:
             raise ToolchainError(f"no such clang: {named}", _INSTALL_HINT)
-        command, origin = (path,), "clang"
+        command: tuple[str, ...] = (path,)
+        origin = "clang"
     else:
         directory = _ziglang()
         if directory is None:

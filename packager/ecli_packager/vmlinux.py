@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from ctypes import cast
 from pathlib import Path
 
-from ecli_packager.errors import ToolchainError
-from ecli_runtime.libbpf._ffi import dump_printf_fn, lib, libc
 from platformdirs import user_cache_path
+
+from ecli_packager.errors import ToolchainError
+from ecli_runtime.libbpf._ffi import lib
+from ecli_runtime.libbpf.dump import dump_c
 
 KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
 
@@ -39,24 +40,7 @@ def make_header(btf: bytes) -> bytes:
     Raises:
         LibbpfError: libbpf cannot parse it, or cannot write a type as C.
     """
-    handle = lib.btf__new(btf, len(btf))
-    try:
-        with tempfile.TemporaryFile() as out:
-            stream = libc.fdopen(os.dup(out.fileno()), b"w")
-            try:
-                # libbpf prints through a function of vfprintf's shape, so vfprintf itself serves, with no call into Python.
-                dump = lib.btf_dump__new(handle, cast(libc.vfprintf, dump_printf_fn), stream, None)
-                try:
-                    for type_id in range(1, lib.btf__type_cnt(handle)):
-                        lib.btf_dump__dump_type(dump, type_id)
-                finally:
-                    lib.btf_dump__free(dump)
-            finally:
-                libc.fclose(stream)
-            out.seek(0)
-            return _HEAD + out.read() + _TAIL
-    finally:
-        lib.btf__free(handle)
+    return _HEAD + dump_c(btf) + _TAIL
 
 
 def header_directory(btf_file: Path | None) -> Path | None:

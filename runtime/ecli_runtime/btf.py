@@ -13,9 +13,7 @@ from ecli_schemas.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Literal
-
-    from typing_extensions import TypeAlias
+    from typing import Literal, TypeAlias
 
 MAGIC = 0xEB9F
 MAX_RESOLVE_DEPTH = 32  # libbpf's MAX_RESOLVE_DEPTH (btf.c)
@@ -154,7 +152,7 @@ class SectionVar(Record):
 
 
 class DataSection(Record):
-    """A data section, ``.maps`` and ``license`` included. Offsets are right only in BTF that libbpf has opened (it fixes them)."""
+    """A data section, ``.maps`` and ``license`` included. Offsets are right only where libbpf has fixed them (it does at open)."""
 
     name: str
     size_bytes: int

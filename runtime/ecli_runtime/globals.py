@@ -11,8 +11,7 @@ from ecli_schemas.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from typing_extensions import TypeAlias
+    from typing import TypeAlias
 
     from ecli_runtime.btf import Btf
 
@@ -58,8 +57,8 @@ def is_settable(btf: Btf, type_id: int) -> bool:
 def parse_value(btf: Btf, type_id: int, text: str) -> Value:
     """Turn what a user typed into a value of a type.
 
-    Integers may be decimal, ``0x``, ``0o`` or ``0b``; an enum takes a name or a number; a bool ``true``/``false``, ``yes``/``no``,
-    ``on``/``off``, ``1``/``0``.
+    Integers may be decimal, ``0x``, ``0o`` or ``0b``; an enum takes a name or a number; a bool ``true``, ``yes``, ``on``, ``1``
+    or their opposites.
 
     Raises:
         OptionError: It is no such value; whether it fits is for :func:`pack_value` to say.

@@ -6,10 +6,10 @@ import os
 import select
 import time
 
+from ecli_runtime.btf import KIND_STRUCT, KIND_UNION
 from ecli_runtime.decode.plan import make_plan, make_plan_of_members
 from ecli_runtime.decode.python import make_decoder
-from ecli_runtime.errors import BtfError, DecodeError, LibbpfError, OptionError
-from ecli_runtime.btf import KIND_STRUCT, KIND_UNION
+from ecli_runtime.errors import BtfError, DecodeError, OptionError
 from ecli_runtime.globals import find_globals, is_settable, pack_value
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenObject
 from ecli_runtime.read.perfbuf import PerfBuffer
@@ -160,8 +160,7 @@ class OpenSession:
         """Return the value that a variable has now: the C initialiser, the package's default, or what was set."""
         variable = self._globals[name]
         view = self._section_bytes(variable)
-        value = make_decoder(make_plan(self._object.btf, variable.type_id))(bytes(view))
-        return value
+        return make_decoder(make_plan(self._object.btf, variable.type_id))(bytes(view))
 
     def set(self, name: str, value: Json) -> None:
         """Set a global variable before the programs are loaded.
@@ -201,7 +200,7 @@ class OpenSession:
         except BaseException:
             self.close()
             raise
-        return Session(self.package, loaded, self.sources, [each for each in self._globals.values()])
+        return Session(self.package, loaded, self.sources, list(self._globals.values()))
 
     def close(self) -> None:
         """Close the object; a second call does nothing."""
@@ -220,9 +219,7 @@ class Session:
     Made by :meth:`OpenSession.start`; owns the loaded object, the links and the buffers.
     """
 
-    def __init__(
-        self, package: Package, loaded: LoadedObject, sources: tuple[Source, ...], variables: list[Global]
-    ) -> None:
+    def __init__(self, package: Package, loaded: LoadedObject, sources: tuple[Source, ...], variables: list[Global]) -> None:
         self.package = package
         self.sources = sources
         self._object = loaded
@@ -235,16 +232,17 @@ class Session:
         self._stop_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._stop_fd, select.POLLIN)
         self.stopping = False
+        self._started = time.monotonic()
+        self._seconds: float | None = None
         self._events = self._undecoded = 0
         try:
             for source in sources:
                 self._open_source(source)
             self._attach()
+            self._started = time.monotonic()
         except BaseException:
             self.close()
             raise
-        self._started = time.monotonic()
-        self._seconds: float | None = None
 
     def _open_source(self, source: Source) -> None:
         loaded_map = self._maps[source.name]
@@ -273,7 +271,7 @@ class Session:
         """Wait for events and yield those that are there; returns when they are used up, or after the time-out with none.
 
         Args:
-            timeout_ms: Milliseconds to wait for the first; 0 does not wait, -1 waits until there is one or :meth:`stop` is called.
+            timeout_ms: Milliseconds to wait for the first; 0 does not wait, -1 waits until one comes or :meth:`stop` is called.
 
         Raises:
             LibbpfError: A buffer or a map could not be read.
@@ -334,13 +332,13 @@ class Session:
         """Return the value that a global variable has in the kernel now."""
         for each in self._object.maps:
             if each.data_section == variable.section:
-                for _key, whole in each.items():
+                for _key, whole in each.entries():
                     data = whole[variable.byte_offset : variable.byte_offset + variable.size_bytes]
                     return make_decoder(make_plan(self._object.btf, variable.type_id))(data)
         raise BtfError(f"variable {variable.name!r} has no map")
 
     def _detach(self) -> None:
-        if self._seconds is None and hasattr(self, "_started"):
+        if self._seconds is None:
             self._seconds = time.monotonic() - self._started
         while self._links:
             self._links.pop().close()
@@ -426,7 +424,7 @@ class _Sampler:
         """Read all entries, and remove them if the package says so."""
         self._next = time.monotonic() + self._sample.interval_ms / 1000
         self._was_read = True
-        entries = list(self._map.items())
+        entries = list(self._map.entries())
         for key, value in entries:
             if self._sample.clear:
                 self._map.delete(key)

@@ -13,9 +13,7 @@ from ecli_runtime.errors import DecodeError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
-
-    from typing_extensions import TypeAlias
+    from typing import Any, TypeAlias
 
     from ecli_runtime.decode.plan import Op, Plan
 
@@ -72,7 +70,7 @@ class _Compiler:
         if op.code == "bool":
             return lambda data, base: integer(data, base) != 0
         if op.code == "enum":
-            names: dict[int, str] = {}
+            names: dict[int, str | int] = {}
             for value, label in op.names:
                 names.setdefault(value, label)
 

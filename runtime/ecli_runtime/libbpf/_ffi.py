@@ -122,9 +122,7 @@ SIGNATURES: dict[str, Signature] = {
     "libbpf_set_print": Signature(c_void_p, (print_fn,)),
     "libbpf_num_possible_cpus": Signature(c_int, (), check_ret),
     # objects
-    "bpf_object__open_mem": Signature(
-        pointer, (c_char_p, c_size_t, ctypes.POINTER(ObjectOpenOpts)), check_pointer
-    ),
+    "bpf_object__open_mem": Signature(pointer, (c_char_p, c_size_t, ctypes.POINTER(ObjectOpenOpts)), check_pointer),
     "bpf_object__load": Signature(c_int, (pointer,), check_ret),
     "bpf_object__close": Signature(None, (pointer,)),
     "bpf_object__btf": Signature(pointer, (pointer,)),  # NULL: the object has none; owned by the object
@@ -154,9 +152,7 @@ SIGNATURES: dict[str, Signature] = {
     "bpf_program__attach": Signature(pointer, (pointer,), check_pointer),
     "bpf_link__destroy": Signature(c_int, (pointer,), check_ret),
     # perf buffers
-    "perf_buffer__new": Signature(
-        pointer, (c_int, c_size_t, perf_sample_fn, perf_lost_fn, c_void_p, c_void_p), check_pointer
-    ),
+    "perf_buffer__new": Signature(pointer, (c_int, c_size_t, perf_sample_fn, perf_lost_fn, c_void_p, c_void_p), check_pointer),
     "perf_buffer__consume": Signature(c_int, (pointer,), check_ret),
     "perf_buffer__epoll_fd": Signature(c_int, (pointer,), check_ret),
     "perf_buffer__free": Signature(None, (pointer,)),

@@ -93,7 +93,7 @@ class LoadedMap(_Map):
         """The map holds one value for each possible CPU."""
         return self.type in PER_CPU_MAP_TYPES
 
-    def items(self) -> Iterator[tuple[bytes, bytes]]:
+    def entries(self) -> Iterator[tuple[bytes, bytes]]:
         """Walk the entries as (key, value); a per-CPU value is one after the other, each padded to 8 bytes.
 
         Not a snapshot: entries that are added or removed meanwhile may be missed, or walked twice, and one that is removed
@@ -258,7 +258,9 @@ class LoadedObject(Owned):
 
 
 def _no_btf() -> ObjectError:
-    return ObjectError("the package's object has no BTF, so its events cannot be described", "compile with -g (clang -target bpf -g)")
+    return ObjectError(
+        "the package's object has no BTF, so its events cannot be described", "compile with -g (clang -target bpf -g)"
+    )
 
 
 def _last_line(text: str) -> str:

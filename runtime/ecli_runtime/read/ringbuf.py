@@ -125,4 +125,3 @@ class RingBuffer:
             view.release()
         self._producer_map.close()
         self._consumer_map.close()
-
