@@ -152,7 +152,7 @@ class SectionVar(Record):
 
 
 class DataSection(Record):
-    """A data section, ``.maps`` and ``license`` included. Offsets are right only where libbpf has fixed them (it does at open)."""
+    """A data section, ``.maps`` and ``license`` included. Offsets are right once libbpf has opened the object."""
 
     name: str
     size_bytes: int

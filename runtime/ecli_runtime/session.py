@@ -408,8 +408,10 @@ class _Sampler:
         self._map = loaded_map
         self._next = time.monotonic() + sample.interval_ms / 1000
         self._was_read = False
-        decoders = [make_decoder(plan) for plan in source.plans]
-        self._decode_key, self._decode_value = decoders if len(decoders) == 2 else (_hexadecimal, _hexadecimal)
+        self._decode_key: Callable[[bytes], Any] = _hexadecimal
+        self._decode_value: Callable[[bytes], Any] = _hexadecimal
+        if len(source.plans) == 2:
+            self._decode_key, self._decode_value = map(make_decoder, source.plans)
 
     def due_ms(self) -> int:
         """Return milliseconds until the next reading, 0 when it is due."""

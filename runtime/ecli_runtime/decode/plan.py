@@ -109,6 +109,7 @@ class _Builder:
         self.btf = btf
         self.ops: list[Op] = []
         self.depth = 0
+        self.element_count = 1  # values that the arrays around the current one make of each of their members
 
     def add(self, name: str, type_id: int, bit_offset: int, bit_size: int = 0) -> None:
         """Append the operations of a type; ``bit_size`` is that of a bitfield, else 0."""
@@ -167,14 +168,18 @@ class _Builder:
         element = self.btf.type(array.element)
         stride_bits = self.btf.size_bytes(array.element) * 8
         count = array.count or None
-        if array.count > MAX_ELEMENT_COUNT:
-            raise BtfError(f"array {name!r} has {array.count} elements; at most {MAX_ELEMENT_COUNT} are decoded")
+        outside = self.element_count
+        self.element_count *= array.count or 1
+        if self.element_count > MAX_ELEMENT_COUNT:
+            raise BtfError(f"array {name!r} has {self.element_count} elements; at most {MAX_ELEMENT_COUNT} are decoded")
         _, bare = self.btf.resolve(array.element)
         if isinstance(bare, Int) and bare.size_bytes == 1 and bare.name == "char":
             self.ops.append(Op("string", name, bit_offset, stride_bits * array.count, count=count))
+            self.element_count = outside
             return
         at = len(self.ops)
         self.ops.append(Op("array", name, bit_offset, stride_bits * array.count, count=count, stride_bits=stride_bits))
         self.add("", array.element, 0)
+        self.element_count = outside
         type_name = element.name if isinstance(element, (Typedef, Int, Enum)) else ""
         self.ops[at] = self.ops[at].replace(body=len(self.ops) - at - 1, type_name=type_name)

@@ -1,7 +1,7 @@
 """The reference decoder: a plan becomes one function from a sample to plain Python values.
 
 struct → dict, array → list, ``char`` array → str (up to the first NUL, invalid UTF-8 replaced), enum → name or, if the value
-has none, int; pointer → int; bool, int and float as they are.
+has none, int; pointer → ``0x…``; bool, int and float as they are.
 """
 
 from __future__ import annotations
@@ -67,16 +67,18 @@ class _Compiler:
         if op.code == "float":
             return self._packed(op, _FLOAT_FORMATS[op.bit_size])
         integer = self._integer(op)
+        if op.code == "pointer":
+            return lambda data, base: hex(integer(data, base))
         if op.code == "bool":
             return lambda data, base: integer(data, base) != 0
         if op.code == "enum":
-            names: dict[int, str | int] = {}
+            names: dict[int, str] = {}
             for value, label in op.names:
                 names.setdefault(value, label)
 
             def named(data: bytes, base: int) -> int | str:
                 value = integer(data, base)
-                return names.get(value, value)
+                return names[value] if value in names else value  # noqa: SIM401  a name and a number are two types
 
             return named
         return integer

@@ -78,9 +78,9 @@ class RingBuffer:
         What the producer adds meanwhile is left for the next call, so that one call always ends.
         """
         for run, count, stride, length in self._runs():
-            for at in range(HEADER_SIZE_BYTES, count * stride, stride):
-                if int.from_bytes(run[at - 8 : at - 4], sys.byteorder) == length:  # else it is discarded
-                    yield run[at : at + length]
+            for at in range(0, count * stride, stride):
+                if int.from_bytes(run[at : at + 4], sys.byteorder) == length:  # else it is discarded
+                    yield run[at + HEADER_SIZE_BYTES : at + HEADER_SIZE_BYTES + length]
 
     def _runs(self) -> Iterator[tuple[bytes, int, int, int]]:
         """Yield copies of runs of records of one length as (bytes, records, stride, payload length).

@@ -1,0 +1,181 @@
+"""What a sample decodes to, type by type. Samples are written by hand, independently of the decoder."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import pytest
+
+from ecli_runtime.btf import Btf
+from ecli_runtime.decode.plan import MAX_OP_COUNT, make_plan, make_plan_of_members
+from ecli_runtime.decode.python import make_decoder
+from ecli_runtime.errors import BtfError, DecodeError
+from tests.btf_builder import BtfBuilder
+
+
+def decode(builder: BtfBuilder, type_id: int, sample: bytes) -> Any:
+    return make_decoder(make_plan(Btf(builder.section()), type_id))(sample)
+
+
+@pytest.mark.parametrize(
+    ("size", "signed", "layout", "value"),
+    [
+        (1, True, "<b", -128),
+        (1, False, "<B", 255),
+        (2, True, "<h", -32768),
+        (4, False, "<I", 4294967295),
+        (8, True, "<q", -(1 << 63)),
+        (8, False, "<Q", (1 << 64) - 1),
+    ],
+)
+def test_integers(size: int, signed: bool, layout: str, value: int) -> None:
+    builder = BtfBuilder()
+    number = builder.integer("number", size, signed)
+    assert decode(builder, number, struct.pack(layout, value)) == value
+
+
+@pytest.mark.parametrize("value", [-(1 << 127), -1, 0, (1 << 127) - 1])
+def test_integers_of_16_bytes(value: int) -> None:
+    builder = BtfBuilder()
+    assert decode(builder, builder.integer("__int128", 16, signed=True), value.to_bytes(16, "little", signed=True)) == value
+
+
+def test_bool_and_floats() -> None:
+    builder = BtfBuilder()
+    flag, single, double = builder.integer("bool", 1, boolean=True), builder.floating("float", 4), builder.floating("double", 8)
+    event = builder.struct("event", 16, ("flag", flag, 0), ("single", single, 32), ("double", double, 64))
+    assert decode(builder, event, struct.pack("<B3xfd", 2, 0.5, -1.25)) == {"flag": True, "single": 0.5, "double": -1.25}
+
+
+def test_strings_end_at_nul_and_are_never_an_error() -> None:
+    builder = BtfBuilder()
+    text = builder.array(builder.typedef("letter", builder.integer("char", 1, signed=True)), 4)
+    assert decode(builder, text, b"ab\0x") == "ab"
+    assert decode(builder, text, b"abcd") == "abcd"
+    assert decode(builder, text, b"\xff\xc3\xa9\0") == "\ufffdé"
+    assert decode(builder, text, b"\0\0\0\0") == ""
+
+
+def test_bytes_that_are_no_char_are_numbers() -> None:
+    builder = BtfBuilder()
+    address = builder.array(builder.integer("unsigned char", 1), 4)
+    assert decode(builder, address, bytes([192, 168, 0, 1])) == [192, 168, 0, 1]
+
+
+def test_enums_have_names_where_the_value_has_one() -> None:
+    builder = BtfBuilder()
+    kind = builder.enum("kind", 4, {"A": 0, "B": 7, "C": 7})
+    assert decode(builder, kind, struct.pack("<I", 7)) == "B"
+    assert decode(builder, kind, struct.pack("<I", 9)) == 9
+    big = builder.enum64("big", {"MINUS": -1}, signed=True)
+    assert decode(builder, big, b"\xff" * 8) == "MINUS"
+
+
+@pytest.mark.parametrize("byteorder", ["little", "big"])
+def test_bitfields(byteorder: str) -> None:
+    builder = BtfBuilder(byteorder)
+    u32, s32 = builder.integer("unsigned int", 4), builder.integer("int", 4, signed=True)
+    event = builder.struct("event", 4, ("a", u32, 0, 3), ("b", s32, 3, 5), ("c", u32, 8, 20), ("d", u32, 28, 4))
+    # In C: a = 5, b = -3, c = 0xABCDE, d = 9.
+    if byteorder == "little":
+        sample = (5 | (-3 & 31) << 3 | 0xABCDE << 8 | 9 << 28).to_bytes(4, "little")
+    else:
+        sample = (5 << 29 | (-3 & 31) << 24 | 0xABCDE << 4 | 9).to_bytes(4, "big")
+    assert decode(builder, event, sample) == {"a": 5, "b": -3, "c": 0xABCDE, "d": 9}
+
+
+def test_nested_and_anonymous_members() -> None:
+    builder = BtfBuilder()
+    u16 = builder.integer("unsigned short", 2)
+    u8s = builder.array(builder.integer("unsigned char", 1), 2)
+    point = builder.struct("point", 4, ("x", u16, 0), ("y", u16, 16))
+    either = builder.union("", 2, ("port", u16, 0), ("bytes", u8s, 0))
+    event = builder.struct("event", 8, ("at", point, 0), ("", either, 32), ("last", u16, 48))
+    assert decode(builder, event, struct.pack("<4H", 1, 2, 0x0304, 5)) == {
+        "at": {"x": 1, "y": 2},
+        "port": 0x0304,
+        "bytes": [4, 3],
+        "last": 5,
+    }
+
+
+def test_arrays_of_structs_and_of_arrays() -> None:
+    builder = BtfBuilder()
+    u16 = builder.integer("unsigned short", 2)
+    pair = builder.struct("pair", 4, ("a", u16, 0), ("b", u16, 16))
+    matrix = builder.array(builder.array(u16, 2), 2)
+    event = builder.struct("event", 16, ("pairs", builder.array(pair, 2), 0), ("matrix", matrix, 64))
+    assert decode(builder, event, struct.pack("<8H", *range(8))) == {
+        "pairs": [{"a": 0, "b": 1}, {"a": 2, "b": 3}],
+        "matrix": [[4, 5], [6, 7]],
+    }
+
+
+def test_flexible_arrays_reach_to_the_end_of_the_sample() -> None:
+    builder = BtfBuilder()
+    u16, char = builder.integer("unsigned short", 2), builder.integer("char", 1, signed=True)
+    event = builder.struct("event", 2, ("n", u16, 0), ("tail", builder.array(u16, 0), 16))
+    assert decode(builder, event, struct.pack("<3H", 2, 8, 9)) == {"n": 2, "tail": [8, 9]}
+    assert decode(builder, event, struct.pack("<H", 0)) == {"n": 0, "tail": []}
+    text = builder.struct("text", 2, ("n", u16, 0), ("tail", builder.array(char, 0), 16))
+    assert decode(builder, text, b"\x05\0hello") == {"n": 5, "tail": "hello"}
+
+
+def test_pointers_are_hexadecimal_text() -> None:
+    builder = BtfBuilder()
+    pointer = builder.pointer(0)
+    assert decode(builder, pointer, struct.pack("<Q", 0xFFFF888000001000)) == "0xffff888000001000"
+
+
+def test_an_empty_struct_is_an_empty_object() -> None:
+    builder = BtfBuilder()
+    assert decode(builder, builder.struct("empty", 0), b"") == {}
+
+
+def test_a_short_sample_is_a_decode_error_and_a_long_one_is_padding() -> None:
+    builder = BtfBuilder()
+    u32 = builder.integer("unsigned int", 4)
+    event = builder.struct("event", 4, ("pid", u32, 0))
+    with pytest.raises(DecodeError, match="event: need 4 bytes at offset 0, got 3"):
+        decode(builder, event, b"abc")
+    assert decode(builder, event, b"\1\0\0\0padding") == {"pid": 1}
+
+
+def test_an_event_described_member_by_member() -> None:
+    builder = BtfBuilder()
+    u32, u16 = builder.integer("unsigned int", 4), builder.integer("unsigned short", 2)
+    plan = make_plan_of_members(Btf(builder.section()), [("first", u32, 0), ("second", u16, 6)])
+    assert plan.size_bytes == 8
+    assert make_decoder(plan)(struct.pack("<I2xH", 1, 2)) == {"first": 1, "second": 2}
+
+
+def test_absurd_types_are_errors() -> None:
+    builder = BtfBuilder()
+    itself = builder.struct("itself", 8, ("again", 1, 0))
+    with pytest.raises(BtfError, match="deep"):
+        make_plan(Btf(builder.section()), itself)
+
+    builder = BtfBuilder()
+    type_id = builder.integer("int", 4)
+    for level in range(20):  # 2^20 members
+        type_id = builder.struct(f"level{level}", 8, ("a", type_id, 0), ("b", type_id, 0))
+    with pytest.raises(BtfError, match=f"more than {MAX_OP_COUNT} members"):
+        make_plan(Btf(builder.section()), type_id)
+
+    builder = BtfBuilder()
+    huge = builder.array(builder.integer("int", 4), 1 << 30)
+    with pytest.raises(BtfError, match="elements"):
+        make_plan(Btf(builder.section()), huge)
+
+    builder = BtfBuilder()
+    outer = builder.integer("int", 4)
+    for _ in range(4):  # 4096^4 elements
+        outer = builder.array(builder.struct("", 4, ("x", outer, 0)), 4096)
+    with pytest.raises(BtfError, match="elements"):
+        make_plan(Btf(builder.section()), outer)
+
+    builder = BtfBuilder()
+    incomplete = builder.struct("event", 4, ("later", builder.forward("later"), 0))
+    with pytest.raises(BtfError, match="incomplete"):
+        make_plan(Btf(builder.section()), incomplete)
