@@ -46,7 +46,7 @@ def event_calls(data: bytes) -> Iterator[EventCall]:
     elf = ELFFile(BytesIO(data))
     for section in elf.iter_sections():
         if section["sh_flags"] & 4 and section["sh_size"]:  # SHF_EXECINSTR
-            yield from _section_calls(section.data(), _symbols(elf, section.name), elf.little_endian)
+            yield from section_calls(section.data(), _symbols(elf, section.name), elf.little_endian)
 
 
 def _symbols(elf: ELFFile, section: str) -> dict[int, str]:
@@ -63,7 +63,7 @@ def _symbols(elf: ELFFile, section: str) -> dict[int, str]:
     }
 
 
-def _section_calls(code: bytes, symbols: dict[int, str], little_endian: bool) -> Iterator[EventCall]:
+def section_calls(code: bytes, symbols: dict[int, str], little_endian: bool) -> Iterator[EventCall]:
     """Follow constants and map addresses through straight code; what comes in over a jump is not known."""
     instructions = list(struct.iter_unpack("<BBhi" if little_endian else ">BBhi", code))
     targets = _jump_targets(instructions)

@@ -1,0 +1,179 @@
+"""Sources become packages: what a reader of the package is told about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ecli_packager.build import Request, build
+from ecli_packager.errors import CompileError, ExportError
+from ecli_schemas.errors import EcliError
+from ecli_schemas.model import Package
+from ecli_schemas.read import read_package
+from ecli_schemas.write import write_package
+
+HEAD = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#define RING(name) struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); } name SEC(".maps")
+char LICENSE[] SEC("license") = "GPL";
+"""
+PROGRAM = """
+SEC("tp/sched/sched_process_exec") int on_exec(void *ctx)
+{
+	%s
+	return 0;
+}
+"""
+SEND = (
+    "%s *e = bpf_ringbuf_reserve(&%s, sizeof(*e), 0); if (!e) return 0; "
+    "__builtin_memset(e, 0, sizeof(*e)); bpf_ringbuf_submit(e, 0);"
+)
+
+Make = Callable[..., Package]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    def build_text(text: str, name: str = "tool.bpf.c", **request: object) -> Package:
+        source = tmp_path / name
+        source.write_text(HEAD + text)
+        result = build(Request(source, **request))  # type: ignore[arg-type]
+        assert result.diagnostics == ""
+        assert read_package(write_package(result.package)) == result.package
+        return result.package
+
+    return build_text
+
+
+def types(package: Package) -> dict[str | None, list[str]]:
+    return {export.map: [each.name for each in export.types] for export in package.exports}
+
+
+def test_the_type_of_events_is_read_from_the_code(make: Make) -> None:
+    package = make("struct event { int pid; long long at; };\nRING(events);" + PROGRAM % (SEND % ("struct event", "events")))
+    (export,) = package.exports
+    assert export.map == "events"
+    (event,) = export.types
+    assert (event.name, event.size_bytes) == ("event", 16)
+    assert [(member.name, member.type) for member in event.members] == [("pid", "int"), ("at", "long long")]
+    assert event.layout is not None
+    assert event.layout["members"] == [
+        {"name": "pid", "bit_offset": 0, "layout": {"kind": "int", "signed": True, "type": "int", "size": 4}},
+        {"name": "at", "bit_offset": 64, "layout": {"kind": "int", "signed": True, "type": "long long", "size": 8}},
+    ]
+    assert (package.name, package.object_name, package.doc.license) == ("tool", "tool_bpf", "GPL")
+    assert [(program.name, program.section) for program in package.programs] == [("on_exec", "tp/sched/sched_process_exec")]
+    # What keeps the type in the object is no option and no map.
+    assert package.options == ()
+    assert [each.name for each in package.maps] == ["events"]
+
+
+def test_a_typedef_of_an_anonymous_struct(make: Make) -> None:
+    package = make("typedef struct { int a; } event_t;\nRING(events);" + PROGRAM % (SEND % ("event_t", "events")))
+    assert types(package) == {"events": ["event_t"]}
+
+
+def test_two_maps_and_two_types_in_one(make: Make) -> None:
+    sends = (("struct a", "x"), ("struct b", "y"), ("struct a", "y"))
+    body = " ".join("{" + SEND % send + "}" for send in sends)
+    package = make("struct a { int v; };\nstruct b { long v[2]; };\nRING(x);\nRING(y);" + PROGRAM % body)
+    assert types(package) == {"x": ["a"], "y": ["a", "b"]}
+
+
+def test_an_ambiguous_type_is_asked_for(make: Make) -> None:
+    text = "struct a { int v; };\nstruct b { int w; };\nstruct b unused = {1};\nRING(events);" + PROGRAM % (
+        SEND % ("struct a", "events")
+    )
+    with pytest.raises(ExportError, match="struct a or struct b"):
+        make(text)
+    assert types(make(text, exports={"events": ["b"]})) == {"events": ["b"]}
+
+
+def test_the_header_argument_names_the_events(make: Make, tmp_path: Path) -> None:
+    header = tmp_path / "tool.h"
+    header.write_text("struct event { int v; };\n")
+    text = '#include "tool.h"\nstruct same { int w; };\nstruct same unused = {1};\nRING(events);' + PROGRAM % (
+        SEND % ("struct event", "events")
+    )
+    package = make(text, header=header)
+    assert types(package) == {"events": ["event"]}
+    assert package.build is not None
+    assert set(package.build.sources) >= {"tool.bpf.c", "tool.h"}
+
+
+def test_globals_become_options(make: Make) -> None:
+    package = make(
+        """
+enum mode { FAST, SLOW };
+const volatile int level = -3; // How much.
+/* Which way. */
+const volatile enum mode mode = SLOW;
+const volatile _Bool loud = 1;
+const volatile char who[8] = "me";
+unsigned long long start = 1ULL << 63;
+static volatile int hidden;
+__u64 events_lost;
+struct { int a; } compound;
+struct event { int v; };
+RING(events);
+"""
+        + PROGRAM
+        % (
+            "if (level || mode || loud || who[0]) start++; hidden++; events_lost++; compound.a++;"
+            + SEND % ("struct event", "events")
+        )
+    )
+    found = {option.name: option for option in package.options}
+    assert set(found) == {"level", "mode", "loud", "who", "start"}
+    assert (found["level"].default, found["level"].type, found["level"].help) == (-3, "int", "How much.")
+    assert (found["mode"].default, found["mode"].choices, found["mode"].help) == ("SLOW", ("FAST", "SLOW"), "Which way.")
+    assert (found["loud"].default, found["loud"].type) == (True, "bool")
+    assert (found["who"].default, found["who"].type) == ("me", "char[8]")
+    assert (found["start"].default, found["start"].section) == (1 << 63, ".data")
+
+
+def test_a_map_of_slots_is_a_histogram(make: Make) -> None:
+    package = make(
+        """
+struct hist { __u32 slots[26]; };
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8);
+	__type(key, int);
+	__type(value, struct hist);
+} hists SEC(".maps");
+"""
+        + PROGRAM % "int zero = 0; bpf_map_lookup_elem(&hists, &zero);"
+    )
+    (hists,) = package.maps
+    assert hists.sample is not None
+    assert hists.sample.kind == "log2_hist"
+
+
+def test_the_same_bytes_from_another_directory(make: Make, tmp_path: Path) -> None:
+    text = "struct event { int v; };\nRING(events);" + PROGRAM % (SEND % ("struct event", "events"))
+    other = tmp_path / "some" / "where else"
+    other.mkdir(parents=True)
+    (other / "tool.bpf.c").write_text(HEAD + text)
+    assert write_package(make(text)) == write_package(build(Request(other / "tool.bpf.c")).package)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("int x;", CompileError, "holds no eBPF program"),
+        (PROGRAM % "return undeclared;", CompileError, "compilation failed"),
+        ('#include "nowhere.h"\n', CompileError, "compilation failed"),
+    ],
+)
+def test_what_is_wrong_with_a_source_is_said(make: Make, text: str, error: type[EcliError], message: str) -> None:
+    with pytest.raises(error, match=message) as caught:
+        make(text)
+    if "nowhere" in text:
+        assert "nowhere.h" in caught.value.hint
+    if "undeclared" in text:
+        assert isinstance(caught.value, CompileError)
+        assert "tool.bpf.c:9:9: error: use of undeclared identifier 'undeclared'" in caught.value.diagnostics
