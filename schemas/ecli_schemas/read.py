@@ -195,11 +195,12 @@ def _inflate(text: str, size_bytes: int) -> bytes:
     try:
         data = inflator.decompress(compressed, size_bytes + 1)  # a bomb ends here, one byte too late
     except zlib.error as error:
-        raise PackageError(f"corrupt zlib stream ({error})", "$.bpf_object", _DAMAGED) from error
+        reason = str(error).rpartition(": ")[2]
+        raise PackageError(f"corrupt zlib stream ({reason})", "$.bpf_object", _DAMAGED) from error
     if len(data) > size_bytes:
         _refuse_object(f"size mismatch: bpf_object_size says {size_bytes} bytes, the object has more")
     if not inflator.eof:
-        _refuse_object(f"truncated zlib stream: it ends after {len(data)} of {size_bytes} bytes")
+        _refuse_object("truncated zlib stream")
     if inflator.unused_data:
         _refuse_object(f"{len(inflator.unused_data)} bytes follow the end of the zlib stream")
     if len(data) != size_bytes:
@@ -213,11 +214,11 @@ def _from_base64(text: str) -> bytes:
         _refuse_object("base64 text must be in one piece, without blanks or line breaks")
     try:
         data = binascii.a2b_base64(text)
-    except ValueError as error:
-        raise PackageError(f"not base64 ({error})", "$.bpf_object", _DAMAGED) from error
+    except binascii.Error:
+        data = b""
     # a2b_base64 skips what is not base64 and stops at the padding; so accept only what encoding gives back.
     if binascii.b2a_base64(data, newline=False) != text.encode():
-        _refuse_object("not base64 (characters outside the alphabet, text after the padding, or stray bits at the end)")
+        _refuse_object("not base64: cut off, or with characters that it does not have")
     return data
 
 
