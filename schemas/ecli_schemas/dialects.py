@@ -82,14 +82,10 @@ def _data_section(name: str, variables: tuple[Option, ...]) -> tuple[Option, ...
     """Return the options of a section: none in ``.kconfig``, which the kernel's configuration fills."""
     if name == ".kconfig":
         return ()
-    return tuple(
-        [option.replace(section=name) for option in variables if not option.name.startswith("__eunomia_dummy")]
-    )
+    return tuple([option.replace(section=name) for option in variables if not option.name.startswith("__eunomia_dummy")])
 
 
-def _variable(
-    name: str, c_type: str, value: Json = None, description: str = "", cmdarg: dict[str, Any] | None = None
-) -> Option:
+def _variable(name: str, c_type: str, value: Json = None, description: str = "", cmdarg: dict[str, Any] | None = None) -> Option:
     parts = {"long": name, "help": description, "default": value, **(cmdarg or {})}
     return Option(name=name, section="", type=c_type, **parts)
 
@@ -114,9 +110,7 @@ def _refuse_ambiguous(options: tuple[Option, ...], path: str) -> None:
                 owner[flag] = option.name
 
 
-def _map(
-    export_config: tuple[EventType, ...] | None = None, **parts: Any
-) -> tuple[MapSpec, tuple[EventType, ...] | None]:
+def _map(export_config: tuple[EventType, ...] | None = None, **parts: Any) -> tuple[MapSpec, tuple[EventType, ...] | None]:
     return MapSpec(**parts), export_config
 
 
@@ -322,9 +316,7 @@ _UPSTREAM_TYPE = record(
     required("name", _NAME),
     required(
         "members",
-        list_of(
-            "members", record("a member (an object)", Member, required("name", _MEMBER_NAME), required("type", _TYPE))
-        ),
+        list_of("members", record("a member (an object)", Member, required("name", _MEMBER_NAME), required("type", _TYPE))),
     ),
     required("size", _BYTES, "size_bytes"),
     required("type_id", _TYPE_ID, "btf_id"),
@@ -402,9 +394,7 @@ _ECLI = record(
 )
 _COMPOSED = (
     required("bpf_object", string("base64 text", str.isascii, 0, MAX_DOCUMENT_SIZE_BYTES)),
-    required(
-        "bpf_object_size", integer(f"bytes (integer from 1 to {MAX_OBJECT_SIZE_BYTES})", 1, MAX_OBJECT_SIZE_BYTES)
-    ),
+    required("bpf_object_size", integer(f"bytes (integer from 1 to {MAX_OBJECT_SIZE_BYTES})", 1, MAX_OBJECT_SIZE_BYTES)),
     required("meta", METADATA),
 )
 UPSTREAM = record("a package (a JSON object)", _upstream, *_COMPOSED)

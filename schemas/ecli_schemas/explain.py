@@ -28,9 +28,7 @@ def explain(document: Json) -> list[str]:
 
     names = ("upstream.schema.json", "package.schema.json")
     schemas = {name: json.loads(Path(__file__).with_name(name).read_text("utf-8")) for name in names}
-    registry = Registry().with_resources(
-        (name, DRAFT202012.create_resource(schema)) for name, schema in schemas.items()
-    )
+    registry = Registry().with_resources((name, DRAFT202012.create_resource(schema)) for name, schema in schemas.items())
     validator = Draft202012Validator({"$ref": _schema_for(document)}, registry=registry)
     lines: dict[str, tuple[list[int], str]] = {}
     for error in validator.iter_errors(document):

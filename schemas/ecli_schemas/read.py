@@ -32,6 +32,7 @@ MORE_PROBLEMS_SHOWN = 5
 
 _REBUILD = "build the package again from its source with ecli-py build"
 _NOT_A_PACKAGE = "a package is the JSON file that ecli-py build writes"
+_TOO_LARGE = "objects of BPF programs are seldom larger than a megabyte; drop the debug information other than BTF"
 _DAMAGED = "the file was damaged or edited; fetch or build it again"
 
 _BINARY_FORMATS = {
@@ -156,7 +157,7 @@ def _refuse_newer(ecli: Json) -> None:
 
 def _refuse_legacy(document: dict[str, Json]) -> None:
     """Recognise the two forms that upstream abandoned; its own loader cannot read them either."""
-    meta = document.get("meta")
+    meta = document.get("meta", document)
     types = meta.get("export_types") if isinstance(meta, dict) else None
     is_grouped = isinstance(types, dict) and not {"export_btf", "structs"}.isdisjoint(types)
     if "data" in document and "data_sz" in document:
@@ -165,9 +166,7 @@ def _refuse_legacy(document: dict[str, Json]) -> None:
         what = "`export_types` is an object, and `bpf_object_size` is not there"
     else:
         return
-    raise PackageVersionError(
-        f"this is a package of an old upstream format that nothing reads any more ({what})", hint=_REBUILD
-    )
+    raise PackageVersionError(f"this is a package of an old upstream format that nothing reads any more ({what})", hint=_REBUILD)
 
 
 def _more_problems(document: Json, path: str) -> str:
@@ -226,7 +225,7 @@ def _check_elf(data: bytes, path: str) -> None:
     if not data.startswith(b"\x7fELF"):
         raise PackageError(f"the object is not an ELF file; it begins with {data[:4].hex(' ')}", path, _DAMAGED)
     if len(data) > MAX_OBJECT_SIZE_BYTES:
-        raise PackageError(f"the object has {len(data)} bytes, the limit is {MAX_OBJECT_SIZE_BYTES}", path)
+        raise PackageError(f"the object has {len(data)} bytes, the limit is {MAX_OBJECT_SIZE_BYTES}", path, _TOO_LARGE)
 
 
 def _refuse_object(message: str) -> NoReturn:

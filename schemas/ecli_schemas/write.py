@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from .model import Build, EventType, Export, Json, MapSpec, Member, Option, Package, Sample, StackTrace
 
+_AS_TEXT = "JSON carries integers up to 2^53-1 exactly (RFC 7493, section 2.2), and no lone surrogates; use text for others"
+
 
 def write_package(package: Package) -> bytes:
     """Return ``package`` as canonical JSON (RFC 8785), always in our format.
@@ -36,9 +38,9 @@ def write_package(package: Package) -> bytes:
     try:
         data = rfc8785.dumps(document)
     except rfc8785.CanonicalizationError as error:
-        raise PackageError(f"cannot be written as JSON: {error}") from error
+        raise PackageError(f"cannot be written as JSON: {error}", hint=_AS_TEXT) from error
     if read_package(data) != package.replace(format=FORMAT_VERSION):
-        raise PackageError("cannot be written without loss: it has numbers or empty parts that JSON cannot carry")
+        raise PackageError("cannot be written without loss", hint=_AS_TEXT)
     return data
 
 
@@ -57,10 +59,7 @@ def _meta(package: Package) -> dict[str, Any]:
             "obj_name": package.object_name,
             "data_sections": _data_sections(package),
             "maps": [_map(spec, configs.get(spec.name)) for spec in package.maps],
-            "progs": [
-                {**spec.attach, "name": spec.name, "attach": spec.section, "link": spec.link}
-                for spec in package.programs
-            ],
+            "progs": [{**spec.attach, "name": spec.name, "attach": spec.section, "link": spec.link} for spec in package.programs],
             "doc": _filled(
                 version=package.doc.version,
                 brief=package.doc.brief,
@@ -115,14 +114,13 @@ def _export_config(export: Export, is_sampled: bool) -> Any:
 
 
 def _map(spec: MapSpec, export_config: Any) -> dict[str, Any]:
-    return _filled(
-        name=spec.name,
-        ident=spec.ident,
+    parts = _filled(
         mmaped=spec.mmaped or None,
         sample=_sample(spec.sample) if spec.sample else None,
         export_config=export_config,
         intepreter=_stack_trace(spec.stack_trace) if spec.stack_trace else None,  # misspelt by upstream
     )
+    return {"name": spec.name, "ident": spec.ident, **parts}
 
 
 def _sample(sample: Sample) -> dict[str, Any]:
@@ -178,6 +176,8 @@ def _variable(option: Option) -> dict[str, Any]:
 def _upstream_type(option: Option) -> tuple[str, Json]:
     """Return type and default of an option as upstream can start with them; without default, C's initialiser stays."""
     default = option.default
+    if isinstance(default, float) and default.is_integer():
+        default = int(default)
     if option.type in ("bool", "_Bool"):
         return "bool", default if isinstance(default, bool) else None
     if option.type.startswith("char["):
@@ -196,19 +196,17 @@ def _upstream_type(option: Option) -> tuple[str, Json]:
 
 def _ecli(package: Package) -> dict[str, Any]:
     doc = package.doc
-    return _filled(
-        format=FORMAT_VERSION,
-        name=package.name,
+    exports = [_filled(map=export.map, types=tuple(map(_event_type, export.types))) for export in package.exports]
+    parts = _filled(
         version=doc.version,
         description=doc.description,
         license=doc.license,
         homepage=doc.homepage,
-        exports=tuple(
-            [_filled(map=export.map, types=tuple(map(_event_type, export.types))) for export in package.exports]
-        ),
+        exports=tuple(exports),
         options=tuple(map(_option, package.options)),
         build=_build(package.build) if package.build else None,
     )
+    return {"format": FORMAT_VERSION, "name": package.name, **parts}
 
 
 def _event_type(event_type: EventType) -> dict[str, Any]:

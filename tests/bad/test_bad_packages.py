@@ -161,6 +161,12 @@ BAD: dict[str, Bad] = {
         hint=REBUILD,
         kind=PackageVersionError,
     ),
+    "metadata of the second generation": Bad(
+        json.dumps({"bpf_skel": {}, "export_types": {"export_btf": "", "structs": []}}),
+        LEGACY + "(`export_types` is an object, and `bpf_object_size` is not there)",
+        hint=REBUILD,
+        kind=PackageVersionError,
+    ),
     "newer format": Bad(
         '{"ecli": {"format": 2, "objects": {}}}',
         "the package has format 2; this version of ecli-py reads formats up to 1",
@@ -275,8 +281,8 @@ BAD: dict[str, Bad] = {
     "trailing bytes": damaged(encoded(STREAM + b"more"), "4 bytes follow the end of the zlib stream"),
     "smaller than declared": damaged(WHOLE, "size mismatch: bpf_object_size says 66 bytes, the object has 65", 66),
     "larger than declared": damaged(WHOLE, "size mismatch: bpf_object_size says 64 bytes, the object has more", 64),
-    "bomb": damaged(packed(bytes(2**28)), "size mismatch: bpf_object_size says 65 bytes, the object has more"),
-    "not elf": damaged(packed(b"MZ" + bytes(62)), "the object is not an ELF file; it begins with 4d 5a 00 00"),
+    "bomb": damaged(packed(bytes(2**24)), "size mismatch: bpf_object_size says 65 bytes, the object has more"),
+    "not elf": damaged(packed(b"MZ" + bytes(63)), "the object is not an ELF file; it begins with 4d 5a 00 00"),
 }
 
 
