@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ecli_schemas.checks import Mismatch
@@ -36,6 +36,7 @@ ODD_VALUES: list[Any] = [
 
 
 @given(packages())
+@settings(deadline=None)  # the first one imports jsonschema
 def test_what_is_written_is_read_back(package: Package) -> None:
     data = write_package(package)
     assert read_package(data) == package
@@ -44,12 +45,14 @@ def test_what_is_written_is_read_back(package: Package) -> None:
 
 
 @given(packages())
+@settings(deadline=None)  # the first one imports rfc8785
 def test_writing_is_canonical(package: Package) -> None:
     data = write_package(package)
     assert write_package(read_package(data)) == data
 
 
 @given(packages())
+@settings(deadline=None)  # the first one imports jsonschema
 def test_upstreams_part_is_a_package_of_its_own(package: Package) -> None:
     document = json.loads(write_package(package))
     ours = document.pop("ecli")
@@ -63,6 +66,7 @@ def test_upstreams_part_is_a_package_of_its_own(package: Package) -> None:
 
 
 @given(st.binary() | st.text() | json_values.map(json.dumps))
+@settings(deadline=None)  # two of them are large
 @example(b"\xef\xbb\xbf{}")
 @example("[" * 100_000)
 @example('{"ecli":' * 100_000)
@@ -116,6 +120,7 @@ def mutants(draw: st.DrawFn) -> tuple[Check[Any], dict[str, Any]]:
 
 
 @given(mutants())
+@settings(deadline=None)  # the first one imports jsonschema
 def test_reader_and_schema_refuse_the_same(mutant: tuple[Check[Any], dict[str, Any]]) -> None:
     check, document = mutant
     kind = OURS if "ecli" in document else METADATA if "bpf_skel" in document else UPSTREAM
