@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +16,10 @@ from ecli_packager.compile import Includes, compile_source, link
 from ecli_packager.ctypes_text import member_text, type_text
 from ecli_packager.dwarf import Declarations, read_declarations
 from ecli_packager.errors import CompileError, ToolchainError
-from ecli_packager.exports import choose_types, header_structs
+from ecli_packager.exports import TypeFinder, header_structs
 from ecli_packager.layout import layout
 from ecli_packager.vmlinux import header_directory
-from ecli_runtime.btf import KIND_STRUCT, KIND_TYPEDEF, KIND_UNION, Btf, Composite, Enum
+from ecli_runtime.btf import KIND_ENUM, KIND_FLOAT, KIND_INT, KIND_STRUCT, KIND_TYPEDEF, KIND_UNION, Btf, Composite, Enum
 from ecli_runtime.decode.plan import make_plan
 from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.globals import find_globals, is_settable
@@ -75,14 +76,18 @@ def build(request: Request) -> Result:
     includes = Includes(toolchain.libbpf_headers(), header_directory(request.btf), toolchain.kernel_headers(arch))
     flags = list(request.flags)
     compiled, diagnostics = compile_source(clang, arch, includes, request.source, flags, [])
-    declared = read_declarations(compiled, ("libbpf", "kernel", *map(str, includes.kernel), "/usr"))
+    calls = event_calls(compiled)
+    foreign = ("libbpf", "kernel", *map(str, includes.kernel), "/usr")
+    declared = read_declarations(compiled, foreign, {call.function for call in calls})
     name = request.source.name.partition(".")[0]
     linked = link([compiled])
     with OpenObject.open(linked, _object_name(request.source)) as opened:
         if not opened.programs:
             raise CompileError(f"{request.source}: it holds no eBPF program", "", 'mark functions with SEC("…")')
         event_maps = [each.name for each in opened.maps if each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY)]
-        types = choose_types(event_maps, event_calls(compiled), declared.structs, request.exports, header_structs(header_text))
+        values = {each.name: each.btf_value_type_id for each in opened.maps}
+        finder = TypeFinder(declared, lambda name: _c_type(opened.btf, values.get(name, 0)), header_structs(header_text))
+        types = finder.choose(event_maps, calls, request.exports)
         missing = [each for group in types.values() for each in group if _type_id(opened.btf, each) is None]
     if missing:
         compiled, _ = compile_source(clang, arch, includes, request.source, flags, sorted(set(missing)))
@@ -92,7 +97,12 @@ def build(request: Request) -> Result:
         sources[request.header.name] = _digest(header_text)
     if includes.vmlinux:
         sources["vmlinux.h"] = _digest((includes.vmlinux / "vmlinux.h").read_text())
-    tools = {"clang": clang.version, "ecli-py": importlib.metadata.version("ecli-py"), "libbpf": lib.version}
+    tools = {
+        "clang": clang.version,
+        "ecli-py": importlib.metadata.version("ecli-py"),
+        "libbpf": lib.version,
+        "zlib": zlib.ZLIB_RUNTIME_VERSION,
+    }
     package = _describe(name, request.source, linked, types, declared, source_text).replace(build=Build(tools, sources))
     return Result(package, diagnostics)
 
@@ -115,10 +125,18 @@ def _object_name(source: Path) -> str:
 
 
 def _type_id(btf: Btf, c_name: str) -> int | None:
+    """Return the id of a type that C names so, or ``None``."""
     keyword, _, rest = c_name.partition(" ")
-    if rest:
-        return btf.find(rest, KIND_STRUCT if keyword == "struct" else KIND_UNION)
-    return btf.find(c_name, KIND_TYPEDEF)
+    kind = {"struct": KIND_STRUCT, "union": KIND_UNION, "enum": KIND_ENUM}.get(keyword)
+    return btf.find(rest, kind) if kind else btf.find(c_name, KIND_TYPEDEF, KIND_INT, KIND_FLOAT)
+
+
+def _c_type(btf: Btf, type_id: int) -> tuple[str, int] | None:
+    """Return C name and size of a type that can be referred to by name, else ``None``."""
+    if not type_id:
+        return None
+    name = type_text(btf, type_id)
+    return (name, btf.size_bytes(type_id)) if _type_id(btf, name) is not None else None
 
 
 def _describe(name: str, source: Path, data: bytes, types: Mapping[str, list[str]], declared: Declarations, text: str) -> Package:

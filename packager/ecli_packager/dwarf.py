@@ -1,13 +1,26 @@
-"""What DWARF knows and BTF does not: which types and variables the author declared, and where."""
+"""What DWARF knows and BTF does not: which types and variables the author declared, where, and what local variables hold.
+
+DWARF is read without applying relocations: eBPF objects keep addends in place (REL), and DWARF refers to sections, whose value
+is 0, so relocation would change nothing and take two thirds of the time. Addresses hence count from the start of the section
+that holds the function.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import PurePosixPath
 from typing import Any
 
+from elftools.dwarf.dwarf_expr import DWARFExprParser
+from elftools.dwarf.locationlists import BaseAddressEntry, LocationEntry, LocationExpr, LocationParser
 from elftools.elf.elffile import ELFFile
+
+_COMPOSITES = ("DW_TAG_structure_type", "DW_TAG_union_type")
+_QUALIFIERS = ("DW_TAG_const_type", "DW_TAG_volatile_type", "DW_TAG_restrict_type")
+_STACK_OPERATIONS = ("DW_OP_breg10", "DW_OP_fbreg")  # r10 is the frame pointer
+MAX_TYPE_DEPTH = 32
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,24 @@ class Struct:
     line: int = 0
 
 
+@dataclass(frozen=True)
+class Local:
+    """A local variable, or one of a function that was inlined.
+
+    Attributes:
+        c_name: Its type; of a pointer the type that it points to.
+        size_bytes: ``sizeof`` that type.
+        pointer: It is a pointer.
+        ranges: (begin, end, register) in bytes from the start of the section; the register holds a pointer, and is -1 for what
+            lies on the stack.
+    """
+
+    c_name: str
+    size_bytes: int
+    pointer: bool
+    ranges: tuple[tuple[int, int, int], ...]
+
+
 @dataclass
 class Declarations:
     """What the author's own files declare.
@@ -34,43 +65,40 @@ class Declarations:
     Attributes:
         structs: In the order of declaration.
         lines: Variable or function name → (file, line) of its declaration.
+        locals: Function name → its variables, for the functions that were asked for.
     """
 
     structs: list[Struct] = field(default_factory=list)
     lines: dict[str, tuple[str, int]] = field(default_factory=dict)
+    locals: dict[str, list[Local]] = field(default_factory=dict)
 
 
-def read_declarations(data: bytes, foreign: tuple[str, ...]) -> Declarations:
-    """Read the top-level declarations out of an object that was compiled with ``-g`` and not yet linked.
+def read_declarations(data: bytes, foreign: tuple[str, ...], functions: Collection[str] = ()) -> Declarations:
+    """Read declarations out of an object that was compiled with ``-g`` and not yet linked.
 
     Args:
         data: The object.
         foreign: Directories, as the object names them, whose files are not the author's.
+        functions: Functions whose local variables are wanted.
     """
     found = Declarations()
-    # Relocation would change nothing: eBPF objects keep addends in place (REL), and DWARF refers to sections, whose value is 0.
-    # Doing it all the same takes two thirds of the time.
     dwarf = ELFFile(BytesIO(data)).get_dwarf_info(relocate_dwarf_sections=False)
     for unit in dwarf.iter_CUs():
         files = _Files(dwarf, unit, foreign)
         for die in unit.get_top_DIE().iter_children():
-            file = files.authors_own(die)
-            if file is None:
-                continue
             name = _text(die, "DW_AT_name")
-            if die.tag in ("DW_TAG_structure_type", "DW_TAG_union_type") and name:
-                size = die.attributes.get("DW_AT_byte_size")
-                keyword = "struct" if die.tag == "DW_TAG_structure_type" else "union"
-                if size is not None:
-                    found.structs.append(Struct(f"{keyword} {name}", size.value, file, _line(die)))
-            elif die.tag == "DW_TAG_typedef" and name and "DW_AT_type" in die.attributes:
-                target = die.get_DIE_from_attribute("DW_AT_type")
-                if target.tag in ("DW_TAG_structure_type", "DW_TAG_union_type") and not _text(target, "DW_AT_name"):
-                    size = target.attributes.get("DW_AT_byte_size")
-                    if size is not None:
-                        found.structs.append(Struct(name, size.value, file, _line(die)))
-            elif die.tag in ("DW_TAG_variable", "DW_TAG_subprogram") and name:
-                found.lines.setdefault(name, (file, _line(die)))
+            if die.tag == "DW_TAG_subprogram" and name in functions and "DW_AT_low_pc" in die.attributes:
+                found.locals[name] = list(_Locals(dwarf, unit).walk(die))
+            file = files.authors_own(die)
+            if file is None or not name:
+                continue
+            line = _line(die)
+            if die.tag in _COMPOSITES or (die.tag == "DW_TAG_typedef" and _is_anonymous_composite(_target(die))):
+                named = _name_type(die)
+                if named is not None:
+                    found.structs.append(Struct(*named, file, line))
+            elif die.tag in ("DW_TAG_variable", "DW_TAG_subprogram"):
+                found.lines.setdefault(name, (file, line))
     found.structs.sort(key=lambda struct: (struct.file, struct.line))  # DWARF has them in the order of their use
     return found
 
@@ -79,8 +107,7 @@ class _Files:
     """The file table of one compilation unit."""
 
     def __init__(self, dwarf: Any, unit: Any, foreign: tuple[str, ...]) -> None:
-        program = dwarf.line_program_for_CU(unit)
-        header = program.header
+        header = dwarf.line_program_for_CU(unit).header
         self._first = 0 if header.version >= 5 else 1  # DWARF 5 numbers files and directories from 0
         self._foreign = foreign
         directories = [entry.decode() for entry in header["include_directory"]]
@@ -96,11 +123,101 @@ class _Files:
         index = attribute.value - self._first if attribute else -1
         if not 0 <= index < len(self._names):
             return None
-        name = self._names[index]
-        path = PurePosixPath(name)
+        path = PurePosixPath(self._names[index])
         if path.name == "vmlinux.h" or any(path.is_relative_to(directory) for directory in self._foreign):
             return None
-        return name
+        return self._names[index]
+
+
+class _Locals:
+    """The variables of functions of one compilation unit."""
+
+    def __init__(self, dwarf: Any, unit: Any) -> None:
+        self._version = unit["version"]
+        self._locations = LocationParser(dwarf.location_lists())
+        self._expressions = DWARFExprParser(unit.structs)
+
+    def walk(self, die: Any) -> Iterator[Local]:
+        """Yield the variables below an entry, those of inlined functions included."""
+        for child in die.iter_children():
+            if child.tag in ("DW_TAG_variable", "DW_TAG_formal_parameter") and "DW_AT_location" in child.attributes:
+                local = self._local(child)
+                if local is not None:
+                    yield local
+            elif child.tag in ("DW_TAG_lexical_block", "DW_TAG_inlined_subroutine"):
+                yield from self.walk(child)
+
+    def _local(self, die: Any) -> Local | None:
+        origin = die
+        while "DW_AT_abstract_origin" in origin.attributes:
+            origin = origin.get_DIE_from_attribute("DW_AT_abstract_origin")
+        found = _strip(_target(origin))
+        pointer = found is not None and found.tag == "DW_TAG_pointer_type"
+        named = _name_type(_target(found) if pointer else _target(origin))
+        if named is None:
+            return None
+        return Local(*named, pointer, tuple(self._ranges(die)))
+
+    def _ranges(self, die: Any) -> Iterator[tuple[int, int, int]]:
+        places = self._locations.parse_from_attribute(die.attributes["DW_AT_location"], self._version, die)
+        if isinstance(places, LocationExpr):
+            yield from self._range(0, 1 << 62, places.loc_expr)
+            return
+        base = 0
+        for place in places:
+            if isinstance(place, BaseAddressEntry):
+                base = place.base_address
+            elif isinstance(place, LocationEntry):
+                start = 0 if place.is_absolute else base
+                yield from self._range(start + place.begin_offset, start + place.end_offset, place.loc_expr)
+
+    def _range(self, begin: int, end: int, expression: list[int]) -> Iterator[tuple[int, int, int]]:
+        operations = [operation.op_name for operation in self._expressions.parse_expr(expression)]
+        if len(operations) == 1 and operations[0].startswith("DW_OP_reg"):
+            yield begin, end, int(operations[0].removeprefix("DW_OP_reg"))
+        elif any(operation in _STACK_OPERATIONS for operation in operations):
+            yield begin, end, -1
+
+
+def _name_type(die: Any) -> tuple[str, int] | None:
+    """Return a struct, union, enum or number as C names it, and its size; ``None`` for what has no name to refer to it by."""
+    outer = ""
+    for _ in range(MAX_TYPE_DEPTH):
+        if die is None:
+            return None
+        name = _text(die, "DW_AT_name")
+        if die.tag in _COMPOSITES or die.tag == "DW_TAG_enumeration_type":
+            keyword = {"DW_TAG_structure_type": "struct", "DW_TAG_union_type": "union"}.get(die.tag, "enum")
+            size = die.attributes.get("DW_AT_byte_size")
+            c_name = f"{keyword} {name}" if name else outer
+            return (c_name, size.value) if c_name and size is not None else None
+        if die.tag == "DW_TAG_base_type":
+            return outer or name, die.attributes["DW_AT_byte_size"].value
+        if die.tag == "DW_TAG_typedef":
+            outer = outer or name
+        elif die.tag not in _QUALIFIERS:
+            return None
+        die = _target(die)
+    return None
+
+
+def _is_anonymous_composite(die: Any) -> bool:
+    die = _strip(die, typedefs=False)
+    return die is not None and die.tag in _COMPOSITES and not _text(die, "DW_AT_name")
+
+
+def _strip(die: Any, typedefs: bool = True) -> Any:
+    """Take qualifiers, and typedefs, off a type."""
+    for _ in range(MAX_TYPE_DEPTH):
+        if die is None or not (die.tag in _QUALIFIERS or (typedefs and die.tag == "DW_TAG_typedef")):
+            return die
+        die = _target(die)
+    return None
+
+
+def _target(die: Any) -> Any:
+    """Return the type that an entry refers to, or ``None`` (void)."""
+    return die.get_DIE_from_attribute("DW_AT_type") if "DW_AT_type" in die.attributes else None
 
 
 def _line(die: Any) -> int:

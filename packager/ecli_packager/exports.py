@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from ecli_packager.bytecode import EventCall
-from ecli_packager.dwarf import Struct
+from ecli_packager.bytecode import EventCall, MapValue, Stack
+from ecli_packager.dwarf import Declarations, Local
 from ecli_packager.errors import ExportError
+
+# A variable takes over the result of a call within this many bytes of code behind it: two instructions.
+_TAKEN_WITHIN_BYTES = 16
 
 
 def header_structs(header: str) -> list[str]:
@@ -17,65 +20,114 @@ def header_structs(header: str) -> list[str]:
     return re.findall(r"\bstruct\s+(\w+)\s*\{", text)
 
 
-def choose_types(
-    maps: Iterable[str], calls: Iterable[EventCall], structs: list[Struct], named: Mapping[str, list[str]], header: list[str]
-) -> dict[str, list[str]]:
-    """Return the C names of the types of each event map; a map that no event is sent through has none.
+class TypeFinder:
+    """Finds the types of events: by what was said, else by the size at the call, else by what the event's bytes are from.
 
     Args:
-        maps: Names of the ring buffers and perf event arrays.
-        calls: The calls that make events.
-        structs: What the author's files declare.
-        named: Map → types that the user named (``struct event``, ``event`` or a typedef's name); they win.
-        header: Structs of the header that the user named.
-
-    Raises:
-        ExportError: A type that was named does not exist, or several types fit and nothing tells which is meant.
+        declared: What the author's files declare.
+        map_value: Returns the C name and size of the type of a map's values, or ``None`` for a map without one.
+        header: Structs of the header that the user named; they alone count if there are any.
     """
-    calls = list(calls)
-    known = {struct.c_name: struct for struct in structs}
-    maps = list(maps)
-    for name in named:
-        if name not in maps:
-            raise ExportError(f"--export {name}: there is no such event map", _nearest(name, maps, "event maps"))
-    chosen = {}
-    for name in maps:
-        if name in named:
-            chosen[name] = [_known_name(each, known) for each in named[name]]
-            continue
-        pool = [known[f"struct {each}"] for each in header if f"struct {each}" in known] or structs
-        # A call whose map is not in sight may be any map's, which matters only when there are several.
-        sizes = {call.size_bytes for call in calls if call.map == name or (call.map is None and len(maps) == 1)}
-        chosen[name] = _types_of_sizes(name, sizes, pool)
-    return chosen
 
+    def __init__(
+        self, declared: Declarations, map_value: Callable[[str], tuple[str, int] | None], header: Iterable[str] = ()
+    ) -> None:
+        self._declared = declared
+        self._map_value = map_value
+        self._known = {struct.c_name: struct for struct in declared.structs}
+        self._pool = [self._known[f"struct {name}"] for name in header if f"struct {name}" in self._known] or declared.structs
 
-def _types_of_sizes(map_name: str, sizes: set[int | None], structs: list[Struct]) -> list[str]:
-    found = []
-    for size in sorted(size for size in sizes if size is not None):
-        candidates = [struct.c_name for struct in structs if struct.size_bytes == size]
-        if len(candidates) > 1:
-            raise ExportError(
-                f"map {map_name}: events of {size} bytes may be {' or '.join(candidates)}",
+    def choose(self, maps: Iterable[str], calls: Iterable[EventCall], named: Mapping[str, list[str]]) -> dict[str, list[str]]:
+        """Return the C names of the types of each event map; a map that no event is sent through has none.
+
+        Args:
+            maps: Names of the ring buffers and perf event arrays.
+            calls: The calls that make events.
+            named: Map → types that the user named (``struct event``, ``event`` or a typedef's name); they win.
+
+        Raises:
+            ExportError: A type or map that was named does not exist, or nothing tells which of several types is meant.
+        """
+        maps, calls = list(maps), list(calls)
+        for name in named:
+            if name not in maps:
+                raise ExportError(f"--export {name}: there is no such event map", _nearest(name, maps, "event maps"))
+        return {
+            name: [self._named(each) for each in named[name]]
+            if name in named
+            else self._infer(name, _calls_of(name, maps, calls))
+            for name in maps
+        }
+
+    def _named(self, name: str) -> str:
+        for candidate in (name, f"struct {name}", f"union {name}"):
+            if candidate in self._known:
+                return candidate
+        raise ExportError(f"the source declares no type {name!r}", _nearest(name, list(self._known), "declared"))
+
+    def _infer(self, map_name: str, calls: list[EventCall]) -> list[str]:
+        found: dict[str, None] = {}
+        for call in calls:
+            found.update(dict.fromkeys(self._types(map_name, call)))
+        return sorted(found)
+
+    def _types(self, map_name: str, call: EventCall) -> list[str]:
+        sources = self._sources(call)
+        if not call.sizes_bytes:  # a variable length: only where the bytes are from can tell
+            if len(sources) == 1:
+                return [name for name, _size in sources]
+            raise self._question(map_name, "events of varying length", [name for name, _size in sources])
+        found = []
+        for size in sorted(call.sizes_bytes):
+            fitting = [name for name, size_bytes in sources if size_bytes == size]
+            candidates = [struct.c_name for struct in self._pool if struct.size_bytes == size]
+            agreed = [name for name in fitting if name in candidates] or candidates or fitting
+            if len(agreed) != 1:
+                raise self._question(map_name, f"events of {size} bytes", agreed)
+            found += agreed
+        return found
+
+    def _sources(self, call: EventCall) -> list[tuple[str, int]]:
+        """Return (C name, size) of each type that the bytes of an event may be of, judging by where they are from."""
+        found: dict[tuple[str, int], None] = {}
+        for origin in call.origins:
+            if isinstance(origin, MapValue) and origin.byte_offset == 0 and (value := self._map_value(origin.map)):
+                found[value] = None
+        variables = self._declared.locals.get(call.function, [])
+        if any(isinstance(origin, Stack) for origin in call.origins):
+            found.update(dict.fromkeys((each.c_name, each.size_bytes) for each in variables if _on_stack(each, call)))
+        elif not call.origins:
+            found.update(dict.fromkeys((each.c_name, each.size_bytes) for each in variables if _takes_result(each, call)))
+        return list(found)
+
+    def _question(self, map_name: str, what: str, candidates: list[str]) -> ExportError:
+        if candidates:
+            return ExportError(
+                f"map {map_name}: {what} may be {' or '.join(candidates)}",
                 f"say which: --export '{map_name}={candidates[0]}'",
             )
-        found += candidates
-    if not found and sizes:
-        candidates = [struct.c_name for struct in structs]
-        example = candidates[0] if candidates else "struct NAME"
-        raise ExportError(
-            f"map {map_name}: cannot tell the type of its events"
-            + (f"; the source declares {', '.join(candidates)}" if candidates else ""),
-            f"say which: --export '{map_name}={example}'",
-        )
-    return found
+        declared = [struct.c_name for struct in self._pool]
+        message = f"map {map_name}: cannot tell the type of {what}"
+        if declared:
+            message += f"; the source declares {', '.join(declared)}"
+        return ExportError(message, f"say which: --export '{map_name}={declared[0] if declared else 'struct NAME'}'")
 
 
-def _known_name(name: str, known: Mapping[str, Struct]) -> str:
-    for candidate in (name, f"struct {name}", f"union {name}"):
-        if candidate in known:
-            return candidate
-    raise ExportError(f"the source declares no type {name!r}", _nearest(name, list(known), "declared"))
+def _calls_of(map_name: str, maps: list[str], calls: list[EventCall]) -> list[EventCall]:
+    # A call whose map is not known may be any map's, which tells something only when there is but one.
+    return [call for call in calls if map_name in call.maps or (not call.maps and len(maps) == 1)]
+
+
+def _on_stack(variable: Local, call: EventCall) -> bool:
+    # LLVM does not know the final offsets on an eBPF stack, so the place cannot be compared: type and lifetime must do.
+    at = call.byte_offset - 8
+    return not variable.pointer and any(begin <= at < end and where == -1 for begin, end, where in variable.ranges)
+
+
+def _takes_result(variable: Local, call: EventCall) -> bool:
+    return variable.pointer and any(
+        0 <= begin - call.byte_offset <= _TAKEN_WITHIN_BYTES and where >= 0 for begin, _end, where in variable.ranges
+    )
 
 
 def _nearest(name: str, names: list[str], what: str) -> str:

@@ -8,6 +8,7 @@ from ecli_packager.ctypes_text import type_text
 from ecli_runtime.btf import Array, Btf, Composite, Enum, Float, Int, Pointer
 from ecli_runtime.decode.plan import MAX_DEPTH
 from ecli_runtime.errors import BtfError
+from ecli_schemas.dialects import MAX_EXACT_INTEGER
 
 if TYPE_CHECKING:
     from ecli_schemas.model import Json
@@ -23,7 +24,7 @@ def layout(btf: Btf, type_id: int, depth: int = 0) -> dict[str, Json]:
     bool
     float
     pointer
-    enum     ``signed``, ``enumerators``: name → value
+    enum     ``signed``, ``enumerators``: name → value (text beyond 2^53 - 1)
     array    ``count`` (0: flexible), ``element``: a layout
     struct   ``members``: ``name``, ``bit_offset``, ``bit_size`` (bitfields only), ``layout``
     union    as struct
@@ -43,7 +44,9 @@ def layout(btf: Btf, type_id: int, depth: int = 0) -> dict[str, Json]:
     if isinstance(bare, Pointer):
         return {"kind": "pointer", **common}
     if isinstance(bare, Enum):
-        return {"kind": "enum", "signed": bare.signed, "enumerators": dict(bare.enumerators), **common}
+        # Integers that JSON numbers cannot carry exactly are text.
+        values: dict[str, Json] = {name: v if abs(v) <= MAX_EXACT_INTEGER else str(v) for name, v in bare.enumerators}
+        return {"kind": "enum", "signed": bare.signed, "enumerators": values, **common}
     if isinstance(bare, Array):
         return {"kind": "array", "count": bare.count, "element": layout(btf, bare.element, depth + 1), **common}
     if isinstance(bare, Composite):

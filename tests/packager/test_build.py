@@ -83,9 +83,17 @@ def test_two_maps_and_two_types_in_one(make: Make) -> None:
     assert types(package) == {"x": ["a"], "y": ["a", "b"]}
 
 
-def test_an_ambiguous_type_is_asked_for(make: Make) -> None:
+def test_two_structs_of_one_size_are_told_apart_by_the_variable(make: Make) -> None:
     text = "struct a { int v; };\nstruct b { int w; };\nstruct b unused = {1};\nRING(events);" + PROGRAM % (
         SEND % ("struct a", "events")
+    )
+    assert types(make(text)) == {"events": ["a"]}
+
+
+def test_an_ambiguous_type_is_asked_for(make: Make) -> None:
+    text = (
+        "struct a { int v; };\nstruct b { int w; };\nstruct b unused = {1};\nstruct a used;\nRING(events);"
+        + PROGRAM % "void *e = bpf_ringbuf_reserve(&events, 4, 0); if (e) bpf_ringbuf_discard(e, 0);"
     )
     with pytest.raises(ExportError, match="struct a or struct b"):
         make(text)

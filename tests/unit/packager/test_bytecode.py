@@ -2,51 +2,109 @@
 
 from __future__ import annotations
 
-import struct
-
-from ecli_packager.bytecode import EventCall, section_calls
+from ecli_packager.bytecode import EventCall, Function, Instruction, MapValue, Stack, interpret
 
 
-def instruction(opcode: int, destination: int = 0, source: int = 0, offset: int = 0, immediate: int = 0) -> bytes:
-    return struct.pack("<BBhi", opcode, source << 4 | destination, offset, immediate)
+def op(
+    opcode: int, destination: int = 0, source: int = 0, offset: int = 0, immediate: int = 0, symbol: str | None = None
+) -> list[Instruction | None]:
+    return [Instruction(opcode, destination, source, offset, immediate, symbol)]
 
 
-def load_map(register: int) -> bytes:
-    return instruction(0x18, register) + instruction(0)
+def load_map(register: int, name: str = "events") -> list[Instruction | None]:
+    return [*op(0x18, register, 1, symbol=name), None]
 
 
-def move(register: int, immediate: int) -> bytes:
-    return instruction(0xB7, register, immediate=immediate)
+def move(register: int, immediate: int) -> list[Instruction | None]:
+    return op(0xB7, register, immediate=immediate)
 
 
-def call(helper: int) -> bytes:
-    return instruction(0x85, immediate=helper)
+def copy(register: int, source: int) -> list[Instruction | None]:
+    return op(0xBF, register, source)
+
+
+def add(register: int, immediate: int) -> list[Instruction | None]:
+    return op(0x07, register, immediate=immediate)
+
+
+def call(helper: int) -> list[Instruction | None]:
+    return op(0x85, immediate=helper)
+
+
+def subprogram(name: str) -> list[Instruction | None]:
+    return op(0x85, source=1, symbol=name)
+
+
+EXIT = op(0x95)
+
+
+def function(name: str, *parts: list[Instruction | None]) -> Function:
+    words = [word for part in parts for word in part]
+    return Function(name, 0, {index: word for index, word in enumerate(words) if word is not None})
+
+
+def events(*functions: Function) -> list[tuple[set[str], set[int]]]:
+    return [(set(call.maps), set(call.sizes_bytes)) for call in interpret(list(functions))]
 
 
 def test_reserve() -> None:
-    code = load_map(1) + move(2, 40) + move(3, 0) + call(131)
-    assert list(section_calls(code, {0: "events"}, True)) == [EventCall("events", 40)]
+    (found,) = interpret([function("f", load_map(1), move(2, 40), move(3, 0), call(131), EXIT)])
+    assert found == EventCall(frozenset({"events"}), frozenset({40}), frozenset(), "f", 40)
 
 
-def test_perf_event_output_through_copies_of_registers() -> None:
-    code = move(6, 24) + load_map(2) + instruction(0xBF, 5, 6) + call(25)
-    assert list(section_calls(code, {8: "events"}, True)) == [EventCall("events", 24)]
+def test_data_on_the_stack_and_size_in_a_copied_register() -> None:
+    code = function("f", move(6, 24), load_map(2), copy(4, 10), add(4, -24), copy(5, 6), call(25), EXIT)
+    (found,) = interpret([code])
+    assert (set(found.maps), set(found.sizes_bytes), set(found.origins)) == ({"events"}, {24}, {Stack(-24)})
 
 
-def test_a_size_that_is_computed_is_not_known() -> None:
-    code = load_map(1) + move(3, 8) + instruction(0x0F, 3, 4) + call(130)
-    assert list(section_calls(code, {0: "events"}, True)) == [EventCall("events", None)]
+def test_data_in_the_value_of_another_map() -> None:
+    code = function("f", load_map(1, "heap"), call(1), copy(6, 0), load_map(1), copy(2, 6), move(3, 8), call(130), EXIT)
+    (found,) = interpret([code])
+    assert set(found.origins) == {MapValue("heap", 0)}
 
 
-def test_what_was_known_before_a_jump_target_is_not_known_there() -> None:
-    code = instruction(0x15, 4, offset=2) + load_map(1) + move(2, 40) + call(131)  # if r4 == 0 goto the move
-    assert list(section_calls(code, {8: "events"}, True)) == [EventCall(None, 40)]
+def test_a_size_that_is_computed_from_constants_is_known_and_others_are_not() -> None:
+    assert events(function("f", load_map(1), move(3, 8), add(3, 4), call(130), EXIT)) == [({"events"}, {12})]
+    assert events(function("f", load_map(1), move(3, 8), op(0x0F, 3, 4), call(130), EXIT)) == [({"events"}, set())]
+
+
+def test_both_ways_of_a_branch_count() -> None:
+    branch = op(0x15, 1, offset=1)  # if r1 == 0, skip the next instruction
+    code = function("f", move(6, 16), branch, move(6, 32), load_map(1), copy(2, 6), call(131), EXIT)
+    assert events(code) == [({"events"}, {16, 32})]
+
+
+def test_a_register_that_was_spilled() -> None:
+    spill, fill = op(0x7B, 10, 6, -8), op(0x79, 2, 10, -8)
+    overwrite = op(0x62, 10, 0, -4)
+    assert events(function("f", move(6, 16), spill, load_map(1), fill, call(131), EXIT)) == [({"events"}, {16})]
+    assert events(function("f", move(6, 16), spill, overwrite, load_map(1), fill, call(131), EXIT)) == [({"events"}, set())]
 
 
 def test_a_call_clobbers_its_arguments() -> None:
-    code = load_map(1) + move(2, 40) + call(14) + call(131)
-    assert list(section_calls(code, {0: "events"}, True)) == [EventCall(None, None)]
+    assert events(function("f", load_map(1), move(2, 40), call(14), call(131), EXIT)) == [(set(), set())]
+
+
+def test_arguments_and_results_of_subprograms_are_followed() -> None:
+    program = function("f", load_map(1), move(2, 40), subprogram("send"), EXIT)
+    send = function("send", copy(6, 1), copy(7, 2), subprogram("flags"), copy(1, 6), copy(2, 7), copy(3, 0), call(131), EXIT)
+    flags = function("flags", move(0, 0), EXIT)
+    assert events(program, send, flags) == [({"events"}, {40})]
+
+
+def test_a_subprogram_that_is_called_twice() -> None:
+    first = function("f", load_map(1, "a"), move(2, 8), subprogram("send"), EXIT)
+    second = function("g", load_map(1, "b"), move(2, 16), subprogram("send"), EXIT)
+    assert events(first, second, function("send", call(131), EXIT)) == [({"a", "b"}, {8, 16})]
+
+
+def test_loops_end() -> None:
+    code = function("f", move(2, 0), load_map(1), add(2, 1), op(0x05, offset=-2), EXIT)
+    assert events(code) == []
+    counted = function("f", move(6, 0), add(6, 1), op(0x15, 7, offset=-2), load_map(1), copy(2, 6), call(131), EXIT)
+    assert events(counted) == [({"events"}, set())]
 
 
 def test_other_helpers_are_none() -> None:
-    assert list(section_calls(load_map(1) + call(1), {0: "hash"}, True)) == []
+    assert events(function("f", load_map(1, "hash"), call(1), EXIT)) == []
