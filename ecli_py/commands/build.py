@@ -14,9 +14,13 @@ from ecli_schemas.errors import EcliError
 def main(words: list[str]) -> int:
     """Build a package; returns the exit status."""
     parser = Parser("ecli-py build", "Build a package from eBPF C.", "Words after -- go to clang.")
-    parser.add_argument("source", metavar="SOURCE", type=Path, help="the C file")
     parser.add_argument(
-        "header", metavar="HEADER", type=Path, nargs="?", help="header whose structs are the events (rarely needed)"
+        "sources",
+        metavar="SOURCE",
+        type=Path,
+        nargs="+",
+        help="C files, linked into one package that is named after the first; a header (.h) among them says that its structs "
+        "are the events, which is rarely needed",
     )
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="the package (default: SOURCE with .json)")
     parser.add_argument(
@@ -31,9 +35,11 @@ def main(words: list[str]) -> int:
     parser.add_argument(
         "--btf", metavar="FILE", type=Path, help="BTF of the kernel that vmlinux.h describes (default: the running one's)"
     )
-    parser.add_argument("-I", metavar="DIR", action="append", default=[], dest="include", help="look for headers in DIR")
+    parser.add_argument(
+        "-I", metavar="DIR", type=Path, action="append", default=[], dest="include", help="look for headers in DIR, too"
+    )
     parser.add_argument("-D", metavar="NAME[=VALUE]", action="append", default=[], dest="define", help="define a macro")
-    own, _, extra = _split(words)
+    own, extra = _split(words)
     arguments = parser.parse_args(own)
     try:
         from ecli_packager.build import Request, build
@@ -42,17 +48,18 @@ def main(words: list[str]) -> int:
     except ModuleNotFoundError as error:
         raise EcliError(f"building needs the Python module {error.name}", "pip install 'ecli-py[build]'") from error
 
-    flags = [f"-I{os.path.abspath(directory)}" for directory in arguments.include]
-    flags += [f"-D{definition}" for definition in arguments.define] + extra
+    flags = [f"-D{definition}" for definition in arguments.define] + extra
+    sources, header = _split_sources(arguments.sources)
     request = Request(
-        arguments.source,
-        arguments.header,
+        sources,
+        header,
         _exports(arguments.export),
         arguments.clang,
         arguments.btf,
+        tuple(arguments.include),
         tuple(flags),
     )
-    output = arguments.output or arguments.source.with_name(arguments.source.name.partition(".")[0] + ".json")
+    output = arguments.output or sources[0].with_name(sources[0].name.partition(".")[0] + ".json")
     try:
         result = build(request)
     except CompileError as error:
@@ -67,11 +74,19 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def _split(words: list[str]) -> tuple[list[str], str, list[str]]:
-    if "--" not in words:
-        return words, "", []
-    at = words.index("--")
-    return words[:at], "--", words[at + 1 :]
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """Return the words before ``--`` and those after it."""
+    at = words.index("--") if "--" in words else len(words)
+    return words[:at], words[at + 1 :]
+
+
+def _split_sources(paths: list[Path]) -> tuple[tuple[Path, ...], Path | None]:
+    """Return the C files, and the header if there is one."""
+    headers = [path for path in paths if path.suffix == ".h"]
+    sources = tuple(path for path in paths if path.suffix != ".h")
+    if not sources or len(headers) > 1:
+        raise EcliError("expected C files, and one header at most", "for example: ecli-py build tool.bpf.c tool.h")
+    return sources, headers[0] if headers else None
 
 
 def _exports(words: list[str]) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""Building a package: compile, find out what the object holds, describe it."""
+"""Building a package: compile, find out which types travel through which maps, link, describe."""
 
 from __future__ import annotations
 
@@ -10,25 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ecli_packager import toolchain
-from ecli_packager.bytecode import event_calls
-from ecli_packager.comments import comment_at
-from ecli_packager.compile import Includes, compile_source, link
-from ecli_packager.ctypes_text import member_text, type_text
+from ecli_packager.bytecode import EventCall, event_calls
+from ecli_packager.compile import LIBBPF, SYSTEM, VMLINUX, Compiler, Includes, link
+from ecli_packager.describe import Sources, describe, exports_of
 from ecli_packager.dwarf import Declarations, read_declarations
 from ecli_packager.errors import CompileError, ToolchainError
 from ecli_packager.exports import TypeFinder, header_structs
-from ecli_packager.layout import layout
+from ecli_packager.names import find_type, nameable
 from ecli_packager.vmlinux import header_directory
-from ecli_runtime.btf import KIND_ENUM, KIND_FLOAT, KIND_INT, KIND_STRUCT, KIND_TYPEDEF, KIND_UNION, Btf, Composite, Enum
-from ecli_runtime.decode.plan import make_plan
-from ecli_runtime.decode.python import make_decoder
-from ecli_runtime.globals import find_globals, is_settable
 from ecli_runtime.libbpf._ffi import lib
-from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenMap, OpenObject
-from ecli_runtime.session import LOST_SUFFIX
-from ecli_schemas.model import Build, Doc, EventType, Export, MapSpec, Member, Option, Package, ProgramSpec, Sample
-
-DEFAULT_INTERVAL_MS = 1000
+from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenObject
+from ecli_schemas.model import Build, Package
 
 
 @dataclass(frozen=True)
@@ -36,19 +28,21 @@ class Request:
     """What to build.
 
     Attributes:
-        source: The C file.
+        sources: The C files; the first one names the package.
         header: Header whose structs are the events (upstream's second argument), or ``None``.
         exports: Map → C types of its events.
         clang: Path of a clang, or ``None`` for the default.
         btf: File with the BTF of the kernel to take ``vmlinux.h`` from, or ``None`` for the running one.
+        include: More directories with headers.
         flags: More words for clang.
     """
 
-    source: Path
+    sources: tuple[Path, ...]
     header: Path | None = None
     exports: Mapping[str, list[str]] = field(default_factory=dict)
     clang: str | None = None
     btf: Path | None = None
+    include: tuple[Path, ...] = ()
     flags: tuple[str, ...] = ()
 
 
@@ -60,51 +54,85 @@ class Result:
     diagnostics: str
 
 
+@dataclass(frozen=True)
+class _Unit:
+    """One source, compiled."""
+
+    source: Path
+    data: bytes
+    calls: list[EventCall]
+    declared: Declarations
+
+
 def build(request: Request) -> Result:
-    """Build a package from one C file.
+    """Build a package.
 
     Raises:
-        CompileError: clang refused the source, or it holds no program.
+        CompileError: clang refused a source, or it holds no program.
         ToolchainError: Something that building needs is missing.
         ExportError: The type of a map's events cannot be told.
+        AnnotationError: An annotation in a comment cannot be understood.
         EcliError: The object cannot be used.
     """
-    source_text = _read(request.source)
-    header_text = _read(request.header) if request.header else ""
+    sources = Sources({path: _read(path) for path in request.sources})
+    header = _read(request.header) if request.header else ""
     clang = toolchain.find_clang(request.clang)
     arch = toolchain.host_arch()
-    includes = Includes(toolchain.libbpf_headers(), header_directory(request.btf), toolchain.kernel_headers(arch))
-    flags = list(request.flags)
-    compiled, diagnostics = compile_source(clang, arch, includes, request.source, flags, [])
-    calls = event_calls(compiled)
-    foreign = ("libbpf", "kernel", *map(str, includes.kernel), "/usr")
-    declared = read_declarations(compiled, foreign, {call.function for call in calls})
-    name = request.source.name.partition(".")[0]
-    linked = link([compiled])
-    with OpenObject.open(linked, _object_name(request.source)) as opened:
+    vmlinux = header_directory(request.btf)
+    author = tuple(path.resolve() for path in request.include)
+    includes = Includes(toolchain.libbpf_headers(), vmlinux, toolchain.system_headers(arch), author)
+    compiler = Compiler(clang, arch, includes, request.flags)
+    units, diagnostics = _compile(compiler, request.sources)
+    declared = Declarations.merge([unit.declared for unit in units])
+    linked = link([unit.data for unit in units])
+    name = _object_name(request.sources[0])
+    with OpenObject.open(linked, name) as opened:
         if not opened.programs:
-            raise CompileError(f"{request.source}: it holds no eBPF program", "", 'mark functions with SEC("…")')
+            raise CompileError(f"{request.sources[0]}: it holds no eBPF program", "", 'mark functions with SEC("…")')
         event_maps = [each.name for each in opened.maps if each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY)]
         values = {each.name: each.btf_value_type_id for each in opened.maps}
-        finder = TypeFinder(declared, lambda name: _c_type(opened.btf, values.get(name, 0)), header_structs(header_text))
-        types = finder.choose(event_maps, calls, request.exports)
-        missing = [each for group in types.values() for each in group if _type_id(opened.btf, each) is None]
-    if missing:
-        compiled, _ = compile_source(clang, arch, includes, request.source, flags, sorted(set(missing)))
-        linked = link([compiled])
-    sources = {request.source.name: _digest(source_text)}
+        finder = TypeFinder(declared, lambda map_name: nameable(opened.btf, values.get(map_name, 0)), header_structs(header))
+        said = {**exports_of(event_maps, declared, sources), **request.exports}
+        types = finder.choose(event_maps, [call for unit in units for call in unit.calls], said)
+        absent = {c_name for names in types.values() for c_name in names if find_type(opened.btf, c_name) is None}
+    if absent:
+        linked = link([_recompile(compiler, unit, absent) for unit in units])
+    package = describe(request.sources[0].name.partition(".")[0], name, linked, types, declared, sources)
+    texts = {path.name: text for path, text in sources.texts.items()}
     if request.header:
-        sources[request.header.name] = _digest(header_text)
-    if includes.vmlinux:
-        sources["vmlinux.h"] = _digest((includes.vmlinux / "vmlinux.h").read_text())
+        texts[request.header.name] = header
+    if vmlinux:
+        texts["vmlinux.h"] = (vmlinux / "vmlinux.h").read_text()
+    return Result(package.replace(build=_provenance(clang, texts)), diagnostics)
+
+
+def _compile(compiler: Compiler, sources: tuple[Path, ...]) -> tuple[list[_Unit], str]:
+    units, diagnostics = [], ""
+    for source in sources:
+        data, said = compiler.compile(source)
+        calls = event_calls(data)
+        declared = read_declarations(data, (LIBBPF, VMLINUX, SYSTEM), {call.function for call in calls})
+        units.append(_Unit(source, data, calls, declared))
+        diagnostics += said
+    return units, diagnostics
+
+
+def _recompile(compiler: Compiler, unit: _Unit, absent: set[str]) -> bytes:
+    """Return a unit's object with those of the absent types in its BTF that it knows."""
+    known = unit.declared.names
+    referenced = sorted(absent & known)
+    return compiler.compile(unit.source, referenced)[0] if referenced else unit.data
+
+
+def _provenance(clang: toolchain.Clang, texts: Mapping[str, str]) -> Build:
     tools = {
         "clang": clang.version,
         "ecli-py": importlib.metadata.version("ecli-py"),
         "libbpf": lib.version,
         "zlib": zlib.ZLIB_RUNTIME_VERSION,
     }
-    package = _describe(name, request.source, linked, types, declared, source_text).replace(build=Build(tools, sources))
-    return Result(package, diagnostics)
+    digests = {name: "sha256:" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() for name, text in texts.items()}
+    return Build(tools, digests)
 
 
 def _read(path: Path) -> str:
@@ -114,114 +142,7 @@ def _read(path: Path) -> str:
         raise ToolchainError(f"cannot read {path}: {error.strerror}", "check the path") from error
 
 
-def _digest(text: str) -> str:
-    return "sha256:" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
-
-
 def _object_name(source: Path) -> str:
     """Return the name given to libbpf, as upstream derives it: the file without its suffix, made a C identifier."""
     stem = source.name.removesuffix(".c")
     return "".join(letter if letter.isalnum() else "_" for letter in stem)[:63]
-
-
-def _type_id(btf: Btf, c_name: str) -> int | None:
-    """Return the id of a type that C names so, or ``None``."""
-    keyword, _, rest = c_name.partition(" ")
-    kind = {"struct": KIND_STRUCT, "union": KIND_UNION, "enum": KIND_ENUM}.get(keyword)
-    return btf.find(rest, kind) if kind else btf.find(c_name, KIND_TYPEDEF, KIND_INT, KIND_FLOAT)
-
-
-def _c_type(btf: Btf, type_id: int) -> tuple[str, int] | None:
-    """Return C name and size of a type that can be referred to by name, else ``None``."""
-    if not type_id:
-        return None
-    name = type_text(btf, type_id)
-    return (name, btf.size_bytes(type_id)) if _type_id(btf, name) is not None else None
-
-
-def _describe(name: str, source: Path, data: bytes, types: Mapping[str, list[str]], declared: Declarations, text: str) -> Package:
-    with OpenObject.open(data, _object_name(source)) as opened:
-        lines = {source.name: text.splitlines()}
-        return Package(
-            name=name,
-            object_name=_object_name(source),
-            object=data,
-            doc=Doc(license=_license(data)),
-            options=tuple(_options(opened, declared, lines)),
-            maps=tuple(_map_spec(each, opened.btf) for each in opened.maps),
-            programs=tuple(ProgramSpec(program.name, program.section) for program in opened.programs),
-            exports=tuple(
-                Export(map_name, tuple(_event_type(opened.btf, each) for each in names)) for map_name, names in types.items()
-            ),
-            format=1,
-        )
-
-
-def _license(data: bytes) -> str:
-    from io import BytesIO
-
-    from elftools.elf.elffile import ELFFile
-
-    section = ELFFile(BytesIO(data)).get_section_by_name("license")
-    return section.data().rstrip(b"\0").decode("ascii", "replace") if section else ""
-
-
-def _options(opened: OpenObject, declared: Declarations, lines: Mapping[str, list[str]]) -> list[Option]:
-    btf = opened.btf
-    sections = {each.data_section: each.initial_value() for each in opened.maps if each.data_section}
-    counters = {each.name + LOST_SUFFIX for each in opened.maps}
-    found = []
-    for variable in find_globals(btf):
-        initial = sections.get(variable.section)
-        if variable.section == ".kconfig" or not is_settable(btf, variable.type_id) or initial is None:
-            continue
-        if variable.name.startswith("__") or variable.name in counters:
-            continue
-        file, line = declared.lines.get(variable.name, ("", 0))
-        _, bare = btf.resolve(variable.type_id)
-        value = bytes(initial[variable.byte_offset : variable.byte_offset + variable.size_bytes])
-        found.append(
-            Option(
-                name=variable.name,
-                section=variable.section,
-                type=type_text(btf, variable.type_id),
-                long=variable.name,
-                help=comment_at(lines.get(Path(file).name, []), line),
-                default=make_decoder(make_plan(btf, variable.type_id))(value),
-                choices=tuple(label for label, _ in bare.enumerators) if isinstance(bare, Enum) else (),
-            )
-        )
-    return found
-
-
-def _map_spec(each: OpenMap, btf: Btf) -> MapSpec:
-    ident = each.name
-    if each.data_section:
-        ident = "".join(letter if letter.isalnum() else "_" for letter in each.data_section.lstrip("."))
-    sample = None
-    if not each.data_section and _is_histogram(btf, each.btf_value_type_id):
-        sample = Sample(DEFAULT_INTERVAL_MS, "log2_hist")
-    return MapSpec(each.name, ident, mmaped=bool(each.data_section), sample=sample)
-
-
-def _is_histogram(btf: Btf, type_id: int) -> bool:
-    """Tell whether a map's value is a struct with an array named ``slots``, the field's convention for a log2 histogram."""
-    if not type_id:
-        return False
-    _, bare = btf.resolve(type_id)
-    return isinstance(bare, Composite) and any(member.name == "slots" for member in bare.members)
-
-
-def _event_type(btf: Btf, c_name: str) -> EventType:
-    type_id = _type_id(btf, c_name)
-    if type_id is None:
-        raise CompileError(f"{c_name} did not get into the object's BTF", "", "compile with clang 14 or newer")
-    _, bare = btf.resolve(type_id)
-    members = bare.members if isinstance(bare, Composite) else ()
-    return EventType(
-        name=c_name.removeprefix("struct ").removeprefix("union "),
-        size_bytes=btf.size_bytes(type_id),
-        btf_id=type_id,
-        members=tuple(Member(member.name, member_text(btf, member.type_id)) for member in members),
-        layout=layout(btf, type_id),
-    )

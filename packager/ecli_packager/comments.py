@@ -1,39 +1,185 @@
-"""Comments that belong to a declaration, as text."""
+"""Comments that belong to a declaration, and the annotations in them.
+
+An annotation is ``@word`` and a value: JSON, which may go over several lines, or plain text up to the end of the line. The words
+are those of upstream's compiler, its misspelt ``@intepreter`` included.
+"""
 
 from __future__ import annotations
 
+import difflib
+import json
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ecli_packager.errors import AnnotationError
+
+if TYPE_CHECKING:
+    from ecli_schemas.model import Json
+
+# Word → whether its value must be JSON. What else begins with @ is Doxygen's and means nothing here.
+WORDS = {
+    "cmdarg": True,
+    "value": True,
+    "sample": True,
+    "intepreter": True,
+    "interpreter": True,
+    "tchook": True,
+    "tcopts": True,
+    "xdpopts": True,
+    "ifindex": True,
+    "flags": True,
+    "export": False,
+    "description": False,
+    "brief": False,
+    "details": False,
+    "version": False,
+    "license": False,
+    "homepage": False,
+}
+_ALIASES = {"interpreter": "intepreter"}
+# Words of Doxygen that are nearer to one of ours than a typing error would be.
+_DOXYGEN = frozenset(("detail", "versions", "licence", "flag", "values", "sa", "brief", "short", "param", "return", "note"))
 
 
-def comment_at(lines: list[str], line: int) -> str:
-    """Return the comment of the declaration on a line: behind it, else the block that ends right above it; or empty text.
+@dataclass(frozen=True)
+class Comment:
+    """The comment of a declaration.
+
+    Attributes:
+        text: Its plain text, the lines joined by blanks.
+        annotations: Word → value.
+    """
+
+    text: str = ""
+    annotations: dict[str, Json] = field(default_factory=dict)
+
+    def text_of(self, word: str) -> str:
+        """Return the value of an annotation as text, empty if it is not there."""
+        value = self.annotations.get(word, "")
+        return value if isinstance(value, str) else json.dumps(value)
+
+
+def comment_at(file: str, lines: list[str], line: int) -> Comment:
+    """Return the comment of the declaration that begins on a line: behind it, else the block right above it.
 
     Args:
+        file: Name of the source, for errors.
         lines: The source, a line each.
         line: Number of the line, from 1.
+
+    Raises:
+        AnnotationError: The value of an annotation is not the JSON that it should be.
     """
     if not 0 < line <= len(lines):
-        return ""
-    behind = re.search(r";\s*(?://+[!<]*\s*(.*)|/\*+[!<]*\s*(.*?)\s*\*/)\s*$", lines[line - 1])
+        return Comment()
+    behind = re.search(r"[;,]\s*(//.*|/\*.*\*/)\s*$", lines[line - 1])
     if behind:
-        return (behind[1] or behind[2] or "").strip()
+        return _parse(file, [(line, behind.start(1), behind[1])])
+    return _parse(file, list(_block_above(lines, _first_line(lines, line))))
+
+
+def head_comment(lines: list[str]) -> str:
+    """Return the first paragraph of the comment that a file begins with; license and copyright lines do not count."""
     block: list[str] = []
+    for line in lines:
+        text = line.strip()
+        if not text.startswith(("//", "/*", "*")) and not (block and text.endswith("*/")):
+            break
+        block.append(_strip(line)[1])
+        if text.endswith("*/"):
+            break
+    paragraph: list[str] = []
+    for text in block:
+        if re.search(r"SPDX-License-Identifier|[Cc]opyright|\(c\)", text):
+            continue
+        if not text and paragraph:
+            break
+        if text:
+            paragraph.append(text)
+    return " ".join(paragraph)
+
+
+def _first_line(lines: list[str], line: int) -> int:
+    """Go up from the line that names something to the one that its declaration begins on (``SEC("…")``, the return type)."""
+    while line > 1:
+        above = lines[line - 2].strip()
+        if not above or above.endswith((";", "}", "*/", "{")) or above.startswith(("//", "#", "*")):
+            break
+        line -= 1
+    return line
+
+
+def _block_above(lines: list[str], line: int) -> Iterator[tuple[int, int, str]]:
+    """Yield (line, column, text) of the comment that ends right above a line."""
     at = line - 2
-    if at >= 0 and lines[at].rstrip().endswith("*/"):
-        while at >= 0:
-            block.insert(0, lines[at])
-            if "/*" in lines[at]:
-                break
-            at -= 1
-        if not block[0].lstrip().startswith("/*"):  # it is behind another declaration
-            return ""
+    if at < 0:
+        return
+    first = at
+    if lines[at].rstrip().endswith("*/"):
+        while first >= 0 and "/*" not in lines[first]:
+            first -= 1
+        if first < 0 or not lines[first].lstrip().startswith("/*"):  # it is behind another declaration
+            return
     else:
-        while at >= 0 and lines[at].lstrip().startswith("//"):
-            block.insert(0, lines[at])
-            at -= 1
-    return " ".join(filter(None, (_strip(text) for text in block)))
+        while first >= 0 and lines[first].lstrip().startswith("//"):
+            first -= 1
+        first += 1
+    for index in range(first, at + 1):
+        yield index + 1, 0, lines[index]
 
 
-def _strip(line: str) -> str:
-    text = re.sub(r"^\s*(/\*+[!<]*|//+[!<]*|\*(?!/))", "", line)
-    return re.sub(r"\*+/\s*$", "", text).strip()
+def _strip(line: str) -> tuple[int, str]:
+    """Return the text of a comment's line without its marks, and the column where it begins."""
+    begin = re.match(r"\s*(/\*+[!<]*|//+[!<]*|\*(?!/))?\s*", line)
+    assert begin is not None
+    return begin.end(), re.sub(r"\s*\*+/\s*$", "", line[begin.end() :]).rstrip()
+
+
+def _parse(file: str, block: list[tuple[int, int, str]]) -> Comment:
+    # All text in one string, and where each of its characters is from.
+    text, places = "", []
+    for line, column, raw in block:
+        start, stripped = _strip(raw)
+        places += [(line, column + start + index + 1) for index in range(len(stripped) + 1)]
+        text += stripped + "\n"
+    plain: list[str] = []
+    annotations: dict[str, Json] = {}
+    at = 0
+    for found in re.finditer(r"@(\w+)[ \t]*", text):
+        if found.start() < at:
+            continue
+        word = found[1]
+        if word not in WORDS:
+            _check_typo(file, places[found.start()], word)
+            continue
+        plain.append(text[at : found.start()])
+        value, at = _value(file, places, word, text, found.end())
+        annotations[_ALIASES.get(word, word)] = value
+    plain.append(text[at:])
+    return Comment(" ".join(" ".join(plain).split()), annotations)
+
+
+def _value(file: str, places: list[tuple[int, int]], word: str, text: str, start: int) -> tuple[Json, int]:
+    """Return the value that begins at an index, and the index behind it."""
+    end = text.index("\n", start)
+    if not WORDS[word]:
+        return text[start:end].strip(), end
+    begin = start + len(text[start:]) - len(text[start:].lstrip())
+    try:
+        value, after = json.JSONDecoder().raw_decode(text, begin)
+    except json.JSONDecodeError as error:
+        line, column = places[min(error.pos, len(places) - 1)]
+        raise AnnotationError(
+            f"{file}:{line}:{column}: @{word}: not JSON: {error.msg}",
+            "quote names and text with \", and keep the value's braces paired",
+        ) from error
+    return value, after
+
+
+def _check_typo(file: str, place: tuple[int, int], word: str) -> None:
+    near = difflib.get_close_matches(word, WORDS, n=1, cutoff=0.8)
+    if near and word not in _DOXYGEN:
+        line, column = place
+        raise AnnotationError(f"{file}:{line}:{column}: there is no annotation @{word}", f"did you mean @{near[0]}?")

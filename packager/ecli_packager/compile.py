@@ -7,78 +7,127 @@ import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ecli_packager.errors import CompileError
-from ecli_packager.toolchain import Arch, Clang
+from ecli_packager.toolchain import Arch, Clang, SystemHeaders
 from ecli_runtime.libbpf._ffi import lib
+
+# What objects call the directories of headers that are not the author's: no path of this machine gets into them.
+LIBBPF, VMLINUX, SYSTEM = "libbpf", "kernel", "system"
 
 
 @dataclass(frozen=True)
 class Includes:
-    """Where headers are looked for besides the author's own directory.
+    """Where headers are looked for besides the source's own directory.
 
     Attributes:
         libbpf: ``<bpf/…>``.
         vmlinux: Directory of ``vmlinux.h``, or ``None``.
-        kernel: The kernel's user-space headers.
+        system: The kernel's and the C library's.
+        author: Directories that the user named.
     """
 
     libbpf: Path
     vmlinux: Path | None
-    kernel: list[Path] = field(default_factory=list)
+    system: SystemHeaders
+    author: tuple[Path, ...] = ()
 
 
-def compile_source(
-    clang: Clang, arch: Arch, includes: Includes, source: Path, flags: list[str], referenced: list[str]
-) -> tuple[bytes, str]:
-    """Compile one C file.
+@dataclass(frozen=True)
+class Compiler:
+    """clang, set up for one machine.
 
-    Args:
+    Attributes:
         clang: The compiler.
-        arch: The machine it is for.
+        arch: The machine that the object is for.
         includes: Header directories.
-        source: The file.
         flags: More flags of the author's.
-        referenced: C type names (``struct event``) that must be in the object's BTF although no program mentions them.
-
-    Returns:
-        The object, DWARF included, and what clang had to say (warnings), possibly empty.
-
-    Raises:
-        CompileError: clang refused it.
     """
-    directory = source.resolve().parent
-    command = [
-        *clang.command,
-        *("-target", arch.target, "-mcpu=v3", "-O2", "-g", "-c"),
-        f"-D__TARGET_ARCH_{arch.define}",
-        *("-Wno-unknown-attributes", "-Wno-missing-declarations"),
-        # No header and no path of this machine may get into the object.
-        *("-nostdlibinc", f"-ffile-prefix-map={directory}=.", "-fdebug-compilation-dir=."),
-        f"-ffile-prefix-map={includes.libbpf}=libbpf",
-        *(("-fcolor-diagnostics",) if sys.stderr.isatty() and "NO_COLOR" not in os.environ else ()),
-        *("-I", "."),
-        *flags,
-        *("-I", str(includes.libbpf)),
-        *(("-I", str(includes.vmlinux), f"-ffile-prefix-map={includes.vmlinux}=kernel") if includes.vmlinux else ()),
-        *(word for path in includes.kernel for word in ("-idirafter", str(path))),
-    ]
-    with tempfile.TemporaryDirectory(prefix="ecli-") as temporary:
-        out = Path(temporary) / "out.o"
-        # Types are referenced from a wrapper around the source: the author's file stays as it is.
-        what = ["-x", "c", "-"] if referenced else [source.name]
-        text = _wrapper(source.name, referenced) if referenced else None
-        done = subprocess.run(
-            [*command, "-o", str(out), *what], cwd=directory, input=text, capture_output=True, text=True, check=False
-        )
+
+    clang: Clang
+    arch: Arch
+    includes: Includes
+    flags: tuple[str, ...] = ()
+
+    def compile(self, source: Path, referenced: Sequence[str] = ()) -> tuple[bytes, str]:
+        """Compile one C file.
+
+        Args:
+            source: The file.
+            referenced: C types (``struct event``) that must be in the object's BTF although no program mentions them.
+
+        Returns:
+            The object, DWARF included, and what clang had to say (warnings), possibly empty.
+
+        Raises:
+            CompileError: clang refused it.
+        """
+        done, data = self._run(source, referenced, ())
+        if done.returncode and "conflicting types for" in done.stderr:
+            # vmlinux.h declares the kernel's kfuncs; a source that declares one with other types must win.
+            done, data = self._run(source, referenced, ("-DBPF_NO_KFUNC_PROTOTYPES",))
         if done.returncode:
-            raise CompileError(f"{source}: compilation failed", done.stderr, _hint(done.stderr))
-        return out.read_bytes(), done.stderr
+            raise CompileError(f"{source}: compilation failed", done.stderr, self._hint(done.stderr))
+        return data, done.stderr
+
+    def _run(
+        self, source: Path, referenced: Sequence[str], flags: tuple[str, ...]
+    ) -> tuple[subprocess.CompletedProcess[str], bytes]:
+        with tempfile.TemporaryDirectory(prefix="ecli-") as temporary:
+            out = Path(temporary) / "out.o"
+            # Types are referenced from a wrapper around the source: the author's file stays as it is.
+            text = _wrapper(source.name, referenced) if referenced else None
+            what = ["-x", "c", "-"] if referenced else [source.name]
+            done = subprocess.run(
+                [*self._command(source.resolve().parent), *flags, "-c", "-o", str(out), *what],
+                cwd=source.resolve().parent,
+                input=text,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+            )
+            return done, b"" if done.returncode else out.read_bytes()
+
+    def _command(self, directory: Path) -> list[str]:
+        includes = self.includes
+        places = {directory: ".", includes.libbpf: LIBBPF, includes.system.root: SYSTEM}
+        if includes.vmlinux:
+            places[includes.vmlinux] = VMLINUX
+        places.update({path: os.path.relpath(path, directory) for path in includes.author})
+        return [
+            *self.clang.command,
+            *("-target", self.arch.target, "-mcpu=v3", "-O2", "-g", f"-D__TARGET_ARCH_{self.arch.define}"),
+            *("-Wno-unknown-attributes", "-Wno-missing-declarations"),
+            *(
+                "-nostdlibinc",
+                "-fdebug-compilation-dir=.",
+                *(f"-ffile-prefix-map={path}={name}" for path, name in places.items()),
+            ),
+            *(("-fcolor-diagnostics",) if sys.stderr.isatty() and "NO_COLOR" not in os.environ else ()),
+            *self.flags,
+            # libbpf's own headers come before the author's copies of them: they must be of the generation that loads the object.
+            *("-I", ".", "-I", str(includes.libbpf)),
+            *(word for path in includes.author for word in ("-I", str(path))),
+            *(("-I", str(includes.vmlinux)) if includes.vmlinux else ()),
+            *(word for path in includes.system.directories for word in ("-idirafter", str(path))),
+        ]
+
+    def _hint(self, diagnostics: str) -> str:
+        missing = re.search(r"fatal error: .*?'([^']+)' file not found", diagnostics)
+        if missing and missing[1] == "vmlinux.h":
+            return "this kernel has no BTF to make vmlinux.h from; name a kernel's BTF with --btf FILE"
+        if missing:
+            return f"header {missing[1]!r} was not found; say where it is with -I DIR"
+        if "struct user_pt_regs" in diagnostics or "struct pt_regs" in diagnostics:
+            return f"vmlinux.h is of another architecture; name the BTF of a {self.arch.name} kernel: --btf {self.arch.name}=FILE"
+        return ""
 
 
-def _wrapper(name: str, referenced: list[str]) -> str:
+def _wrapper(name: str, referenced: Sequence[str]) -> str:
     # A static function that nobody calls keeps its parameters' types in BTF. libbpf neither loads it nor offers it as an option,
     # which a global variable would become.
     functions = (
@@ -88,16 +137,7 @@ def _wrapper(name: str, referenced: list[str]) -> str:
     return "\n".join((f'#include "{name}"', *functions, ""))
 
 
-def _hint(diagnostics: str) -> str:
-    missing = re.search(r"fatal error: '([^']+)' file not found", diagnostics)
-    if missing and missing[1] == "vmlinux.h":
-        return "this kernel has no BTF to make vmlinux.h from; name a kernel's BTF with --btf FILE"
-    if missing:
-        return f"header {missing[1]!r} was not found; say where it is with -I DIR"
-    return ""
-
-
-def link(objects: list[bytes]) -> bytes:
+def link(objects: Sequence[bytes]) -> bytes:
     """Link objects into one with libbpf's static linker, which also drops DWARF.
 
     Raises:

@@ -7,7 +7,7 @@ that holds the function.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import PurePosixPath
@@ -72,6 +72,21 @@ class Declarations:
     lines: dict[str, tuple[str, int]] = field(default_factory=dict)
     locals: dict[str, list[Local]] = field(default_factory=dict)
 
+    @property
+    def names(self) -> set[str]:
+        """C names of all types that are known: those declared, and those of local variables."""
+        return {struct.c_name for struct in self.structs} | {each.c_name for group in self.locals.values() for each in group}
+
+    @classmethod
+    def merge(cls, parts: Iterable[Declarations]) -> Declarations:
+        """Return what several sources declare together; a struct of a shared header counts once."""
+        whole = cls()
+        for part in parts:
+            whole.structs += [struct for struct in part.structs if struct not in whole.structs]
+            whole.lines = {**part.lines, **whole.lines}
+            whole.locals.update(part.locals)
+        return whole
+
 
 def read_declarations(data: bytes, foreign: tuple[str, ...], functions: Collection[str] = ()) -> Declarations:
     """Read declarations out of an object that was compiled with ``-g`` and not yet linked.
@@ -98,7 +113,7 @@ def read_declarations(data: bytes, foreign: tuple[str, ...], functions: Collecti
                 if named is not None:
                     found.structs.append(Struct(*named, file, line))
             elif die.tag in ("DW_TAG_variable", "DW_TAG_subprogram"):
-                found.lines.setdefault(name, (file, line))
+                found.lines.setdefault(name, (file, _first_line(die, line)))
     found.structs.sort(key=lambda struct: (struct.file, struct.line))  # DWARF has them in the order of their use
     return found
 
@@ -218,6 +233,14 @@ def _strip(die: Any, typedefs: bool = True) -> Any:
 def _target(die: Any) -> Any:
     """Return the type that an entry refers to, or ``None`` (void)."""
     return die.get_DIE_from_attribute("DW_AT_type") if "DW_AT_type" in die.attributes else None
+
+
+def _first_line(die: Any, line: int) -> int:
+    """Return the line that the declaration of a variable or function begins on: of a map's anonymous struct the first."""
+    target = _target(die)
+    if die.tag == "DW_TAG_variable" and _is_anonymous_composite(target) and 0 < _line(target) < line:
+        return _line(target)
+    return line
 
 
 def _line(die: Any) -> int:

@@ -23,3 +23,7 @@ class CompileError(EcliError):
 
 class ExportError(EcliError):
     """The type of a map's events cannot be told."""
+
+
+class AnnotationError(EcliError):
+    """An annotation in a comment cannot be understood; the message begins with file, line and column."""

@@ -27,22 +27,22 @@ class Arch:
         name: As ``uname -m`` has it.
         target: clang's BPF target of the same byte order.
         define: What libbpf's ``bpf_tracing.h`` calls it (``__TARGET_ARCH_x86``).
-        uapi: Directory of its kernel headers in the ``ziglang`` package.
+        headers: First part of the names of its header directories in the ``ziglang`` package.
     """
 
     name: str
     target: str
     define: str
-    uapi: str
+    headers: str
 
 
 ARCHES = {
     arch.name: arch
     for arch in (
-        Arch("x86_64", "bpfel", "x86", "x86-linux-any"),
-        Arch("aarch64", "bpfel", "arm64", "aarch64-linux-any"),
-        Arch("riscv64", "bpfel", "riscv", "riscv-linux-any"),
-        Arch("s390x", "bpfeb", "s390", "s390x-linux-any"),
+        Arch("x86_64", "bpfel", "x86", "x86"),
+        Arch("aarch64", "bpfel", "arm64", "aarch64"),
+        Arch("riscv64", "bpfel", "riscv", "riscv"),
+        Arch("s390x", "bpfeb", "s390", "s390x"),
     )
 }
 
@@ -134,14 +134,26 @@ def libbpf_headers() -> Path:
     )
 
 
-def kernel_headers(arch: Arch) -> list[Path]:
-    """Return directories with the kernel's user-space headers (``linux/``, ``asm/``), best first.
+@dataclass(frozen=True)
+class SystemHeaders:
+    """The kernel's user-space headers (``linux/``, ``asm/``) and, for constants, the C library's.
 
-    Those of the ``ziglang`` package come first because they are the same on every machine.
+    Attributes:
+        root: Directory that holds all of them; its path must not get into objects.
+        directories: Where to look, best first.
     """
+
+    root: Path
+    directories: tuple[Path, ...]
+
+
+def system_headers(arch: Arch) -> SystemHeaders:
+    """Return the headers of the ``ziglang`` package, which are the same on every machine, else those of the system."""
     directory = _ziglang()
     if directory is not None:
-        include = directory / "lib" / "libc" / "include"
-        return [include / arch.uapi, include / "any-linux-any"]
+        root = directory / "lib" / "libc" / "include"
+        names = (f"{arch.headers}-linux-any", "any-linux-any", f"{arch.headers}-linux-gnu", "generic-glibc")
+        return SystemHeaders(root, tuple(root / name for name in names))
+    root = Path("/usr/include")
     multiarch = sysconfig.get_config_var("MULTIARCH") or f"{arch.name}-linux-gnu"
-    return [path for path in (Path("/usr/include") / multiarch, Path("/usr/include")) if path.is_dir()]
+    return SystemHeaders(root, tuple(path for path in (root / multiarch, root) if path.is_dir()))

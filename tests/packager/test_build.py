@@ -40,7 +40,7 @@ def make(tmp_path: Path) -> Make:
     def build_text(text: str, name: str = "tool.bpf.c", **request: object) -> Package:
         source = tmp_path / name
         source.write_text(HEAD + text)
-        result = build(Request(source, **request))  # type: ignore[arg-type]
+        result = build(Request((source,), **request))  # type: ignore[arg-type]
         assert result.diagnostics == ""
         assert read_package(write_package(result.package)) == result.package
         return result.package
@@ -166,7 +166,7 @@ def test_the_same_bytes_from_another_directory(make: Make, tmp_path: Path) -> No
     other = tmp_path / "some" / "where else"
     other.mkdir(parents=True)
     (other / "tool.bpf.c").write_text(HEAD + text)
-    assert write_package(make(text)) == write_package(build(Request(other / "tool.bpf.c")).package)
+    assert write_package(make(text)) == write_package(build(Request((other / "tool.bpf.c",))).package)
 
 
 @pytest.mark.parametrize(

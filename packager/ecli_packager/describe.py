@@ -1,0 +1,252 @@
+"""What a package says about its object: read from the object itself and from the comments of its source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from elftools.elf.elffile import ELFFile
+
+from ecli_packager.comments import Comment, comment_at, head_comment
+from ecli_packager.ctypes_text import member_text, type_text
+from ecli_packager.dwarf import Declarations
+from ecli_packager.errors import AnnotationError, CompileError
+from ecli_packager.layout import layout
+from ecli_packager.names import find_type
+from ecli_runtime.btf import Btf, Composite, Enum
+from ecli_runtime.decode.plan import make_plan
+from ecli_runtime.decode.python import make_decoder
+from ecli_runtime.globals import find_globals, is_settable
+from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenMap, OpenObject, Program
+from ecli_runtime.session import LOST_SUFFIX
+from ecli_schemas.model import Doc, EventType, Export, MapSpec, Member, Option, Package, ProgramSpec, Sample, StackTrace
+
+if TYPE_CHECKING:
+    from ecli_schemas.model import Json, SampleKind
+
+DEFAULT_INTERVAL_MS = 1000
+SAMPLE_KINDS: tuple[SampleKind, ...] = ("log2_hist", "linear_hist", "default_kv")
+
+# Maps whose entries mean something to a reader: hash, array, their per-CPU and LRU kinds (enum bpf_map_type).
+_READABLE_MAP_TYPES = frozenset((1, 2, 5, 6, 9, 10))
+_ATTACH_WORDS = ("ifindex", "flags", "xdpopts", "tchook", "tcopts")
+
+
+class Sources:
+    """The author's files, for the comments in them.
+
+    Args:
+        texts: Path → text of each source; headers are read when a declaration turns out to be in one.
+    """
+
+    def __init__(self, texts: Mapping[Path, str]) -> None:
+        self.texts = dict(texts)
+        self._lines: dict[Path, list[str]] = {}
+
+    def comment(self, declared: Declarations, name: str) -> Comment:
+        """Return the comment of a variable or function; an empty one if it has none.
+
+        Raises:
+            AnnotationError: An annotation in it cannot be understood.
+        """
+        place = declared.lines.get(name)
+        if place is None:
+            return Comment()
+        file, line = place
+        for source in self.texts:
+            path = source.parent / file
+            lines = self._read(path)
+            if lines:
+                return comment_at(file.removeprefix("./"), lines, line)
+        return Comment()
+
+    def head(self) -> str:
+        """Return how the first source describes itself."""
+        return head_comment(self._read(next(iter(self.texts))))
+
+    def _read(self, path: Path) -> list[str]:
+        if path not in self._lines:
+            text = self.texts.get(path)
+            if text is None:
+                try:
+                    text = path.read_text(encoding="utf-8", errors="replace")
+                except OSError:
+                    text = ""
+            self._lines[path] = text.splitlines()
+        return self._lines[path]
+
+
+def exports_of(maps: list[str], declared: Declarations, sources: Sources) -> dict[str, list[str]]:
+    """Return the types that ``@export`` annotations name: map → C types, several separated by commas."""
+    comments = {name: sources.comment(declared, name) for name in maps}
+    return {
+        name: [each.strip() for each in comment.text_of("export").split(",")]
+        for name, comment in comments.items()
+        if comment.text_of("export")
+    }
+
+
+def describe(
+    name: str, object_name: str, data: bytes, types: Mapping[str, list[str]], declared: Declarations, sources: Sources
+) -> Package:
+    """Return the package of a linked object.
+
+    Args:
+        name: What people call it.
+        object_name: Name given to libbpf.
+        data: The object.
+        types: Event map → C types of its events, which are in the object's BTF.
+        declared: What the author's files declare.
+        sources: The author's files.
+
+    Raises:
+        AnnotationError: An annotation cannot be understood.
+        EcliError: The object cannot be described.
+    """
+    with OpenObject.open(data, object_name) as opened:
+        btf = opened.btf
+        comments = {each.name: sources.comment(declared, each.name) for each in opened.maps}
+        return Package(
+            name=name,
+            object_name=object_name,
+            object=data,
+            doc=_doc(btf, data, declared, sources),
+            options=tuple(_options(opened, declared, sources)),
+            maps=tuple(_map_spec(each, btf, comments[each.name], _samples(opened)) for each in opened.maps),
+            programs=tuple(_program_spec(program, sources.comment(declared, program.name)) for program in opened.programs),
+            exports=tuple(Export(map_name, tuple(_event_type(btf, each) for each in names)) for map_name, names in types.items()),
+            format=1,
+        )
+
+
+def _doc(btf: Btf, data: bytes, declared: Declarations, sources: Sources) -> Doc:
+    section = next((each for each in btf.data_sections() if each.name == "license"), None)
+    variable = getattr(btf.type(section.variables[0].type_id), "name", "") if section and section.variables else ""
+    comment = sources.comment(declared, variable)
+    elf_section = ELFFile(BytesIO(data)).get_section_by_name("license")
+    spdx = elf_section.data().partition(b"\0")[0].decode("ascii", "replace") if elf_section else ""
+    return Doc(
+        brief=comment.text_of("brief") or sources.head(),
+        details=comment.text_of("details"),
+        version=comment.text_of("version"),
+        description=comment.text_of("description"),
+        license=comment.text_of("license") or spdx,
+        homepage=comment.text_of("homepage"),
+    )
+
+
+def _options(opened: OpenObject, declared: Declarations, sources: Sources) -> list[Option]:
+    btf = opened.btf
+    sections = {each.data_section: each.initial_value() for each in opened.maps if each.data_section}
+    counters = {each.name + LOST_SUFFIX for each in opened.maps}
+    found = []
+    for variable in find_globals(btf):
+        initial = sections.get(variable.section)
+        if variable.section == ".kconfig" or not is_settable(btf, variable.type_id) or initial is None:
+            continue
+        if variable.name.startswith("__") or variable.name in counters:
+            continue
+        comment = sources.comment(declared, variable.name)
+        said = _object_annotation(comment, "cmdarg", variable.name)
+        _, bare = btf.resolve(variable.type_id)
+        value = bytes(initial[variable.byte_offset : variable.byte_offset + variable.size_bytes])
+        default = make_decoder(make_plan(btf, variable.type_id))(value)
+        found.append(
+            Option(
+                name=variable.name,
+                section=variable.section,
+                type=type_text(btf, variable.type_id),
+                long=str(said.get("long") or variable.name),
+                short=str(said.get("short") or ""),
+                help=str(said.get("help") or "") or comment.text_of("description") or comment.text,
+                default=next(
+                    (each for each in (said.get("default"), comment.annotations.get("value")) if each is not None), default
+                ),
+                choices=tuple(label for label, _ in bare.enumerators) if isinstance(bare, Enum) else (),
+            )
+        )
+    return found
+
+
+def _object_annotation(comment: Comment, word: str, name: str) -> dict[str, Json]:
+    value = comment.annotations.get(word, {})
+    if not isinstance(value, dict):
+        raise AnnotationError(f"{name}: @{word}: expected a JSON object, got {value!r}", f'for example @{word} {{"…": …}}')
+    return value
+
+
+def _samples(opened: OpenObject) -> frozenset[str]:
+    """Return the maps that are read periodically although nothing says so.
+
+    Those whose value is a histogram; else, where no events come through any map, all whose entries mean something.
+    """
+    maps = [each for each in opened.maps if not each.data_section and each.type in _READABLE_MAP_TYPES]
+    histograms = frozenset(each.name for each in maps if _is_histogram(opened.btf, each.btf_value_type_id))
+    if histograms or any(each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY) for each in opened.maps):
+        return histograms
+    return frozenset(each.name for each in maps if each.btf_key_type_id and each.btf_value_type_id)
+
+
+def _map_spec(each: OpenMap, btf: Btf, comment: Comment, samples: frozenset[str]) -> MapSpec:
+    ident = each.name
+    if each.data_section:
+        ident = "".join(letter if letter.isalnum() else "_" for letter in each.data_section.lstrip("."))
+    sample = None
+    if "sample" in comment.annotations:
+        sample = _sample(each.name, _object_annotation(comment, "sample", each.name))
+    elif each.name in samples:
+        histogram = _is_histogram(btf, each.btf_value_type_id)
+        sample = Sample(DEFAULT_INTERVAL_MS, "log2_hist" if histogram else "default_kv")
+    stack_trace = _stack_trace(_object_annotation(comment, "intepreter", each.name))
+    return MapSpec(each.name, ident, mmaped=bool(each.data_section), sample=sample, stack_trace=stack_trace)
+
+
+def _stack_trace(said: dict[str, Json]) -> StackTrace | None:
+    settings = said.get("stack_trace")
+    if not isinstance(settings, dict):
+        return None
+    members = settings.get("field_map")
+    names = {part: name for part, name in members.items() if isinstance(name, str)} if isinstance(members, dict) else {}
+    return StackTrace(settings.get("with_symbols") is not False).replace(**names)
+
+
+def _sample(name: str, said: dict[str, Json]) -> Sample:
+    interval, kind, unit = said.get("interval"), said.get("type", "default_kv"), said.get("unit", "")
+    if not isinstance(interval, int) or isinstance(interval, bool) or interval < 1:
+        raise AnnotationError(
+            f"{name}: @sample: interval: expected milliseconds (integer ≥ 1), got {interval!r}", '@sample {"interval": 1000}'
+        )
+    for known in SAMPLE_KINDS:
+        if kind == known:
+            return Sample(interval, known, str(unit), bool(said.get("clear_map", False)))
+    raise AnnotationError(f"{name}: @sample: type: expected one of {', '.join(SAMPLE_KINDS)}, got {kind!r}")
+
+
+def _is_histogram(btf: Btf, type_id: int) -> bool:
+    """Tell whether a map's value is a struct with an array named ``slots``, the field's convention for a log2 histogram."""
+    if not type_id:
+        return False
+    _, bare = btf.resolve(type_id)
+    return isinstance(bare, Composite) and any(member.name == "slots" for member in bare.members)
+
+
+def _program_spec(program: Program, comment: Comment) -> ProgramSpec:
+    attach = {word: comment.annotations[word] for word in _ATTACH_WORDS if word in comment.annotations}
+    return ProgramSpec(program.name, program.section, attach=attach)
+
+
+def _event_type(btf: Btf, c_name: str) -> EventType:
+    type_id = find_type(btf, c_name)
+    if type_id is None:
+        raise CompileError(f"{c_name} did not get into the object's BTF", "", "compile with clang 14 or newer")
+    _, bare = btf.resolve(type_id)
+    members = bare.members if isinstance(bare, Composite) else ()
+    return EventType(
+        name=c_name.removeprefix("struct ").removeprefix("union "),
+        size_bytes=btf.size_bytes(type_id),
+        btf_id=type_id,
+        members=tuple(Member(member.name, member_text(btf, member.type_id)) for member in members),
+        layout=layout(btf, type_id),
+    )
