@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 
 from ecli_runtime.errors import EcliError
 from ecli_runtime.libbpf._ffi import libc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TRACEFS = "/sys/kernel/tracing"
 DEBUGFS_TRACING = "/sys/kernel/debug/tracing"
@@ -14,16 +19,20 @@ CLONE_NEWNS = 0x0002_0000  # include/uapi/linux/sched.h
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_SLAVE = 0x2, 0x4, 0x8, 0x4000, 0x8_0000  # include/uapi/linux/mount.h
 
 
-def need_tracefs() -> None:
-    """Make sure that libbpf finds tracefs (it looks up the ids of tracepoints there).
+def has_tracefs() -> bool:
+    """Tell whether tracefs is mounted where libbpf looks up the ids of tracepoints."""
+    return os.path.isdir(f"{TRACEFS}/events") or os.path.isdir(f"{DEBUGFS_TRACING}/events")
 
-    Where it is not mounted, this thread moves to a mount namespace of its own and mounts it there: nobody else sees the mount,
-    and it ends with the process.
+
+def need_tracefs() -> None:
+    """Make sure that tracefs is mounted. Where it is not, this thread moves to a mount namespace of its own and mounts it there.
+
+    Nobody else sees the mount, not even other threads of this process, and it ends with the thread.
 
     Raises:
         EcliError: It is not mounted, and mounting it is not permitted.
     """
-    if os.path.isdir(f"{TRACEFS}/events") or os.path.isdir(f"{DEBUGFS_TRACING}/events"):
+    if has_tracefs():
         return
     try:
         libc.unshare(CLONE_NEWNS)
@@ -33,3 +42,34 @@ def need_tracefs() -> None:
         raise EcliError(
             f"tracefs is not mounted, and mounting it failed ({error.strerror})", f"mount -t tracefs tracefs {TRACEFS}"
         ) from error
+
+
+def with_tracefs(action: Callable[[], None]) -> None:
+    """Do something that needs tracefs, where it is not mounted in a thread made for that: this thread stays where it is.
+
+    Args:
+        action: What to do; called once, and what it raises is raised again.
+
+    Raises:
+        EcliError: It is not mounted, and mounting it is not permitted.
+    """
+    if has_tracefs():
+        action()
+        return
+    problems: list[BaseException] = []
+
+    def mount_and_act() -> None:
+        try:
+            need_tracefs()
+            action()
+        except BaseException as problem:  # noqa: BLE001  the caller gets it
+            problems.append(problem)
+
+    thread = threading.Thread(target=mount_and_act)
+    thread.start()
+    try:
+        thread.join()
+    finally:
+        thread.join()  # also when the exception of a signal handler has ended the first
+    if problems:
+        raise problems[0]

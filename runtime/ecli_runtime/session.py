@@ -232,9 +232,12 @@ class Session:
         self._stop_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._stop_fd, select.POLLIN)
         self.stopping = False
+        self._closed = False
         self._started = time.monotonic()
         self._seconds: float | None = None
         self._events = self._undecoded = 0
+        self._queued: Iterator[Event] = iter(())
+        self._last_stats: Stats | None = None
         try:
             for source in sources:
                 self._open_source(source)
@@ -260,12 +263,17 @@ class Session:
     def _attach(self) -> None:
         programs: dict[str, LoadedProgram] = {program.name: program for program in self._object.programs}
         wanted = [programs[spec.name] for spec in self.package.programs]
-        if any(program.type in _TRACEFS_PROGRAM_TYPES for program in wanted):
-            from ecli_runtime.mounts import need_tracefs
 
-            need_tracefs()
-        for program in wanted:
-            self._links.append(program.attach())
+        def attach() -> None:
+            for program in wanted:
+                self._links.append(program.attach())
+
+        if any(program.type in _TRACEFS_PROGRAM_TYPES for program in wanted):
+            from ecli_runtime.mounts import with_tracefs
+
+            with_tracefs(attach)
+        else:
+            attach()
 
     def events(self, timeout_ms: int = -1) -> Iterator[Event]:
         """Wait for events and yield those that are there; returns when they are used up, or after the time-out with none.
@@ -275,7 +283,9 @@ class Session:
 
         Raises:
             LibbpfError: A buffer or a map could not be read.
+            ValueError: The session is closed.
         """
+        self._check_open()
         if not self.stopping:
             due_ms = min((sampler.due_ms() for sampler in self._samplers), default=-1)
             waits = [wait for wait in (timeout_ms, due_ms) if wait >= 0]
@@ -286,6 +296,15 @@ class Session:
                 yield from self._count(sampler.read())
 
     def _drain(self) -> Iterator[Event]:
+        # No `yield from`, which would end the inner iterator together with this one: what a consumer that breaks off has left
+        # is there for the next.
+        for event in self._queued:
+            yield event
+        self._queued = self._read()
+        for event in self._queued:
+            yield event
+
+    def _read(self) -> Iterator[Event]:
         for reader in self._readers:
             for event in reader.drain():
                 if event is None:
@@ -300,14 +319,24 @@ class Session:
             yield event
 
     def stop(self) -> None:
-        """Make :meth:`events` return at once. May be called from a signal handler or another thread."""
+        """Make :meth:`events` return at once. May be called from a signal handler or another thread, also after the end."""
         self.stopping = True
-        os.eventfd_write(self._stop_fd, 1)
+        if not self._closed:
+            os.eventfd_write(self._stop_fd, 1)
 
     def finish(self) -> Iterator[Event]:
-        """Detach, then yield what is still queued and a last reading of each sampled map."""
+        """Detach, and return an iterator of what is still queued and a last reading of each sampled map.
+
+        Raises:
+            LibbpfError: A buffer or a map could not be read.
+            ValueError: The session is closed.
+        """
+        self._check_open()
         self._detach()
         self.stopping = True
+        return self._rest()
+
+    def _rest(self) -> Iterator[Event]:
         while True:
             before = self._events + self._undecoded
             yield from self._drain()
@@ -318,7 +347,9 @@ class Session:
                 yield from self._count(sampler.read())
 
     def stats(self) -> Stats:
-        """Return what the run has done so far."""
+        """Return what the run has done so far; when it is closed, what it had done then."""
+        if self._last_stats is not None:
+            return self._last_stats
         lost = self._lost_by_program() + sum(reader.lost for reader in self._readers)
         occupancy = max((reader.occupancy for reader in self._readers), default=0.0)
         seconds = time.monotonic() - self._started if self._seconds is None else self._seconds
@@ -345,14 +376,21 @@ class Session:
 
     def close(self) -> None:
         """Detach and unload everything; a second call does nothing."""
+        if self._closed:
+            return
         self._detach()
-        for reader in self._readers:
-            reader.close()
-        self._readers = []
-        self._object.close()
-        if self._stop_fd >= 0:
+        self._closed = True  # before the descriptor goes, which a signal handler might write to
+        try:
+            self._last_stats = self.stats()
+        finally:
+            for reader in self._readers:
+                reader.close()
+            self._object.close()
             os.close(self._stop_fd)
-            self._stop_fd = -1
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("the session is closed")
 
     def __enter__(self) -> Self:
         return self
