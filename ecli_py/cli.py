@@ -58,14 +58,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(words)
     except EcliError as error:
+        _settle_stdout()
         report(error)
         return 1
-    except BrokenPipeError:
-        # Whoever read our output has enough. The interpreter would complain when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except BrokenPipeError:  # whoever read our output has enough
+        _settle_stdout()
         return 0
     except KeyboardInterrupt:
         return 130
+
+
+def _settle_stdout() -> None:
+    """Write out what is left in stdout, or drop it when that fails: the interpreter would complain when it does so at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _dispatch(words: list[str]) -> int:

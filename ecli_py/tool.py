@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import islice
 
 from ecli_py.source import load_package
 from ecli_runtime.session import OpenSession
@@ -100,12 +101,12 @@ class _Countdown:
         return self._left is not None and self._left <= 0
 
     def take(self, events: Iterator[Event]) -> Iterator[Event]:
-        for event in events:
-            if self._left is not None:
-                if self._left <= 0:
-                    return
+        if self._left is None:
+            yield from events
+        else:
+            for event in islice(events, self._left):  # which never takes one more to find out that it is one too many
                 self._left -= 1
-            yield event
+                yield event
 
 
 def open_tool(package: str | os.PathLike[str], options: Mapping[str, Value], kernel_btf: str | None) -> Tool:

@@ -158,14 +158,23 @@ def _show(tool: Tool, renderer: JsonLines | Text, duration_s: float | None, coun
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
-    if sys.stderr.isatty():
-        sys.stderr.write("attached; Ctrl-C ends\n")
+    # From this line on nothing is missed: a script that waits for it may start what it wants to see.
+    sys.stderr.write("attached; Ctrl-C ends\n" if sys.stderr.isatty() else "attached\n")
     for batch in tool.batches(duration_s, count):
         lines = [renderer.render(event) for event in batch]
         if lines:
-            sys.stdout.write("".join(lines))
-            sys.stdout.flush()
+            _write("".join(lines))
     sys.stderr.write(closing_line(tool.stats))
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise EcliError(f"cannot write the events: {error.strerror}", "write them to another place") from error
 
 
 def closing_line(stats: Stats) -> str:
