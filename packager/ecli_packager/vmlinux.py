@@ -11,7 +11,7 @@ from platformdirs import user_cache_path
 
 from ecli_packager.errors import ToolchainError
 from ecli_runtime.libbpf._ffi import lib
-from ecli_runtime.libbpf.dump import dump_c
+from ecli_runtime.libbpf.dump import dump_kfuncs, dump_types
 
 KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
 
@@ -25,9 +25,14 @@ _HEAD = b"""\
 #endif
 
 """
-_TAIL = b"""
+_BEFORE_KFUNCS = b"""
 #ifndef BPF_NO_PRESERVE_ACCESS_INDEX
 #pragma clang attribute pop
+#endif
+
+#ifndef BPF_NO_KFUNC_PROTOTYPES
+"""
+_TAIL = b"""
 #endif
 
 #endif
@@ -40,7 +45,7 @@ def make_header(btf: bytes) -> bytes:
     Raises:
         LibbpfError: libbpf cannot parse it, or cannot write a type as C.
     """
-    return _HEAD + dump_c(btf) + _TAIL
+    return _HEAD + dump_types(btf) + _BEFORE_KFUNCS + dump_kfuncs(btf) + _TAIL
 
 
 def header_directory(btf_file: Path | None) -> Path | None:
@@ -61,7 +66,7 @@ def header_directory(btf_file: Path | None) -> Path | None:
         if btf_file is None:
             return None
         raise ToolchainError(f"cannot read BTF file {btf_file}: {error.strerror}") from error
-    digest = hashlib.sha256(btf + lib.version.encode()).hexdigest()[:32]
+    digest = hashlib.sha256(btf + lib.version.encode() + _HEAD + _BEFORE_KFUNCS + _TAIL).hexdigest()[:32]
     directory = user_cache_path("ecli-py") / "vmlinux" / digest
     header = directory / "vmlinux.h"
     if not header.exists():

@@ -402,8 +402,15 @@ class Btf:
         """Walk the data sections."""
         for type_id in self._of_kind(KIND_DATASEC):
             found = self.type(type_id)
-            assert isinstance(found, DataSection)
-            yield found
+            if isinstance(found, DataSection):
+                yield found
+
+    def decl_tags(self) -> Iterator[DeclTag]:
+        """Walk the declaration tags."""
+        for type_id in self._of_kind(KIND_DECL_TAG):
+            found = self.type(type_id)
+            if isinstance(found, DeclTag):
+                yield found
 
     def _of_kind(self, *kinds: int) -> Iterator[int]:
         return (type_id for type_id, kind in enumerate(self._kinds) if kind in kinds)

@@ -144,7 +144,10 @@ class OpenSession:
             if option.name not in self._globals:
                 raise PackageError(f"option {option.name!r}: the object has no such variable", "$", "build the package again")
             if option.default is not None and is_settable(self._object.btf, self._globals[option.name].type_id):
-                self.set(option.name, option.default)
+                try:
+                    self.set(option.name, option.default)
+                except OptionError as error:
+                    raise PackageError(f"default of {error}", "$", error.hint or "build the package again") from error
 
     def options(self) -> list[tuple[Option, int]]:
         """Return the options of the package that can be set, each with the id of its type in :attr:`btf`."""

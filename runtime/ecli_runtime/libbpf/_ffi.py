@@ -104,6 +104,12 @@ def check_pointer(function: str, result: int | None) -> int:
     return result
 
 
+class EmitTypeDeclOpts(ctypes.Structure):
+    """``struct btf_dump_emit_type_decl_opts`` (btf.h)."""
+
+    _fields_ = (("sz", c_size_t), ("field_name", c_char_p), ("indent_level", c_int), ("strip_mods", c_bool))
+
+
 class Signature:
     """Prototype of a C function: result, arguments, how it fails, and the libbpf that has it first (1.1 if not given)."""
 
@@ -163,6 +169,7 @@ SIGNATURES: dict[str, Signature] = {
     "btf__free": Signature(None, (pointer,)),
     "btf_dump__new": Signature(pointer, (pointer, dump_printf_fn, c_void_p, c_void_p), check_pointer),
     "btf_dump__dump_type": Signature(c_int, (pointer, c_uint32), check_ret),
+    "btf_dump__emit_type_decl": Signature(c_int, (pointer, c_uint32, ctypes.POINTER(EmitTypeDeclOpts)), check_ret),
     "btf_dump__free": Signature(None, (pointer,)),
     # static linker
     "bpf_linker__new": Signature(pointer, (c_char_p, c_void_p), check_pointer),
@@ -208,11 +215,15 @@ class Library:
                 continue
             try:
                 cdll = ctypes.CDLL(path, use_errno=True)
+                set_print = _bind(cdll, "libbpf_set_print", SIGNATURES["libbpf_set_print"])
             except OSError as error:
                 problems.append(f"{origin}: {error}")
                 continue
+            except AttributeError:
+                problems.append(f"{origin}: {path} is no libbpf")
+                continue
+            set_print(_print_callback)
             self.path, self.origin = path, origin
-            _bind(cdll, "libbpf_set_print", SIGNATURES["libbpf_set_print"])(_print_callback)
             return cdll
         raise ObjectError(
             f"cannot load libbpf ({'; '.join(problems)})",
@@ -252,6 +263,7 @@ for _name, _signature in {
     "unshare": Signature(c_int, (c_int,), check_errno),
     "mount": Signature(c_int, (c_char_p, c_char_p, c_char_p, c_ulong, c_void_p), check_errno),
     "fdopen": Signature(pointer, (c_int, c_char_p), check_pointer),
+    "fputs": Signature(c_int, (c_char_p, pointer), check_errno),
     "fclose": Signature(c_int, (pointer,), check_errno),
 }.items():
     _bind(libc, _name, _signature)
