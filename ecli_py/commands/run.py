@@ -136,7 +136,7 @@ def parse_duration(text: str) -> float:
 
 
 def _parse_count(text: str) -> int:
-    if text.isascii() and text.isdigit() and int(text) > 0:
+    if text.isascii() and text.isdigit() and len(text) < 19 and int(text) > 0:  # the most that fits into 64 bits has 19 digits
         return int(text)
     raise EcliError(f"--count: expected a number of events (at least 1), got {text!r}", "for example --count 10")
 
