@@ -6,6 +6,7 @@ import os
 import select
 import time
 
+from ecli_runtime.attach import attach
 from ecli_runtime.btf import KIND_STRUCT, KIND_UNION
 from ecli_runtime.decode.plan import make_plan, make_plan_of_members
 from ecli_runtime.decode.python import make_decoder
@@ -265,18 +266,19 @@ class Session:
 
     def _attach(self) -> None:
         programs: dict[str, LoadedProgram] = {program.name: program for program in self._object.programs}
-        wanted = [programs[spec.name] for spec in self.package.programs]
+        wanted = [(programs[spec.name], spec.attach) for spec in self.package.programs]
 
-        def attach() -> None:
-            for program in wanted:
-                self._links.append(program.attach())
+        def attach_all() -> None:
+            for program, said in wanted:
+                for link in attach(program, said):
+                    self._links.append(link)
 
-        if any(program.type in _TRACEFS_PROGRAM_TYPES for program in wanted):
+        if any(program.type in _TRACEFS_PROGRAM_TYPES for program, _said in wanted):
             from ecli_runtime.mounts import with_tracefs
 
-            with_tracefs(attach)
+            with_tracefs(attach_all)
         else:
-            attach()
+            attach_all()
 
     def events(self, timeout_ms: int = -1) -> Iterator[Event]:
         """Wait for events and yield those that are there; returns when they are used up, or after the time-out with none.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_ulong, c_void_p
+from ctypes import c_bool, c_char_p, c_int, c_long, c_size_t, c_uint32, c_uint64, c_ulong, c_void_p
 
 from ecli_runtime.errors import LibbpfError, ObjectError, UnsupportedFeatureError
 from ecli_runtime.libbpf import log
@@ -104,6 +104,23 @@ def check_pointer(function: str, result: int | None) -> int:
     return result
 
 
+class PerfEventAttr(ctypes.Structure):
+    """``struct perf_event_attr`` up to its first published size (PERF_ATTR_SIZE_VER0, include/uapi/linux/perf_event.h)."""
+
+    _fields_ = (
+        ("type", c_uint32),
+        ("size", c_uint32),
+        ("config", c_uint64),
+        ("sample_freq", c_uint64),
+        ("sample_type", c_uint64),
+        ("read_format", c_uint64),
+        ("flags", c_uint64),  # disabled, inherit, …, one bit each
+        ("wakeup_events", c_uint32),
+        ("bp_type", c_uint32),
+        ("config1", c_uint64),
+    )
+
+
 class EmitTypeDeclOpts(ctypes.Structure):
     """``struct btf_dump_emit_type_decl_opts`` (btf.h)."""
 
@@ -156,9 +173,14 @@ SIGNATURES: dict[str, Signature] = {
     "bpf_program__type": Signature(c_int, (pointer,)),
     "bpf_program__set_autoload": Signature(c_int, (pointer, c_bool), check_ret),
     "bpf_program__attach": Signature(pointer, (pointer,), check_pointer),
+    "bpf_program__attach_xdp": Signature(pointer, (pointer, c_int), check_pointer),
+    "bpf_program__attach_tcx": Signature(pointer, (pointer, c_int, c_void_p), check_pointer, since="1.3"),
+    "bpf_program__attach_perf_event": Signature(pointer, (pointer, c_int), check_pointer),  # takes over the descriptor
     "bpf_link__destroy": Signature(c_int, (pointer,), check_ret),
     # perf buffers
-    "perf_buffer__new": Signature(pointer, (c_int, c_size_t, perf_sample_fn, perf_lost_fn, c_void_p, c_void_p), check_pointer),
+    "perf_buffer__new": Signature(
+        pointer, (c_int, c_long, c_size_t, perf_sample_fn, perf_lost_fn, c_void_p, c_void_p), check_pointer
+    ),
     "perf_buffer__consume": Signature(c_int, (pointer,), check_ret),
     "perf_buffer__epoll_fd": Signature(c_int, (pointer,), check_ret),
     "perf_buffer__free": Signature(None, (pointer,)),
@@ -263,6 +285,7 @@ for _name, _signature in {
     "unshare": Signature(c_int, (c_int,), check_errno),
     "mount": Signature(c_int, (c_char_p, c_char_p, c_char_p, c_ulong, c_void_p), check_errno),
     "fdopen": Signature(pointer, (c_int, c_char_p), check_pointer),
+    "syscall": Signature(c_long, (c_long, ctypes.POINTER(PerfEventAttr), c_int, c_int, c_int, c_ulong), check_errno),
     "fputs": Signature(c_int, (c_char_p, pointer), check_errno),
     "fclose": Signature(c_int, (pointer,), check_errno),
 }.items():

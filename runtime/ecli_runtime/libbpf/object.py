@@ -20,11 +20,13 @@ from ecli_runtime.owned import Owned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 # enum bpf_map_type, include/uapi/linux/bpf.h
 MAP_TYPE_HASH, MAP_TYPE_ARRAY, MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_PERCPU_HASH, MAP_TYPE_PERCPU_ARRAY = 1, 2, 4, 5, 6
 MAP_TYPE_LRU_PERCPU_HASH, MAP_TYPE_RINGBUF = 10, 27
+# enum bpf_prog_type
+PROG_TYPE_SCHED_CLS, PROG_TYPE_XDP, PROG_TYPE_PERF_EVENT = 3, 6, 7
 PER_CPU_MAP_TYPES = frozenset((MAP_TYPE_PERCPU_HASH, MAP_TYPE_PERCPU_ARRAY, MAP_TYPE_LRU_PERCPU_HASH))
 
 ROOT_HINT = "run it as root (sudo), or with CAP_BPF and CAP_PERFMON (and CAP_NET_ADMIN for networking programs)"
@@ -155,8 +157,26 @@ class LoadedProgram(Program):
         Raises:
             AttachError: libbpf or the kernel refused.
         """
+        return self._link(self.section, lib.bpf_program__attach)
+
+    def attach_interface(self, ifindex: int) -> Link:
+        """Attach an XDP or TCX program to the network interface of that index; ends and errors as :meth:`attach`."""
+        where = f"{self.section} of interface {ifindex}"
+        if self.type == PROG_TYPE_XDP:
+            return self._link(where, lib.bpf_program__attach_xdp, ifindex)
+        return self._link(where, lib.bpf_program__attach_tcx, ifindex, None)
+
+    def attach_perf_event(self, fd: int) -> Link:
+        """Attach to a perf event, whose descriptor the link owns from then on; ends and errors as :meth:`attach`."""
         try:
-            return Link(lib.bpf_program__attach(self.handle))
+            return self._link(self.section, lib.bpf_program__attach_perf_event, fd)
+        except AttachError:
+            os.close(fd)
+            raise
+
+    def _link(self, where: str, function: Callable[..., int], *arguments: int | None) -> Link:
+        try:
+            return Link(function(self.handle, *arguments))
         except LibbpfError as error:
             hint = ""
             if error.errno == errno.EOPNOTSUPP:
@@ -165,7 +185,9 @@ class LoadedProgram(Program):
                 hint = ROOT_HINT
             elif error.errno in (errno.ENOENT, errno.ESRCH):
                 hint = "this kernel does not have that hook; `ecli-py run --verbose` shows what was tried"
-            message = f"{self.name}: cannot attach to {self.section}: {describe_errno(error.errno)}"
+            elif error.errno == errno.ENODEV:
+                hint = "`ip link` lists the interfaces and their numbers"
+            message = f"{self.name}: cannot attach to {where}: {describe_errno(error.errno)}"
             raise AttachError(error.function, error.errno, error.log, message, hint) from error
 
 
