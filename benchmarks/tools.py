@@ -1,0 +1,114 @@
+"""What the benchmarks need besides ecli-py: programs in C, a packaged sample, bpftrace."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from benchmarks.harness import UnavailableError, child_environment, go_first
+from ecli_runtime.errors import EcliError
+from ecli_runtime.libbpf._ffi import BUNDLE
+from ecli_runtime.mounts import need_tracefs
+from ecli_schemas.read import read_package
+
+ROOT = Path(__file__).parents[1]
+BUILD = ROOT / "build" / "bench"
+PYTHON = sys.executable
+ECLI = str(Path(sys.executable).with_name("ecli-py"))
+
+
+def need_kernel() -> None:
+    """Need what loading programs takes, and give it tracefs, which not everybody who is measured would mount by himself."""
+    if os.geteuid():
+        raise UnavailableError("loading programs into the kernel needs root")
+    try:
+        need_tracefs()
+    except EcliError as error:
+        raise UnavailableError(str(error)) from error
+
+
+@cache
+def package(sample: str) -> Path:
+    """Build the package of a sample."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    path = BUILD / f"{sample}.json"
+    _run([ECLI, "build", str(ROOT / "samples" / sample / f"{sample}.bpf.c"), "-o", str(path)])
+    return path
+
+
+@cache
+def elf_object(sample: str) -> Path:
+    """Take the ELF object out of the package of a sample."""
+    path = BUILD / f"{sample}.bpf.o"
+    path.write_bytes(read_package(package(sample).read_bytes()).object)
+    return path
+
+
+@cache
+def c_program(name: str, with_libbpf: bool = False) -> str:
+    """Compile ``c/NAME.c``, against the libbpf that ecli-py uses itself if it needs libbpf."""
+    options = []
+    if with_libbpf:
+        library = Path(BUNDLE) / "libbpf.so.1"
+        if not library.exists():
+            raise UnavailableError("libbpf is not bundled here; tools/build-libbpf builds it")
+        options = [f"-I{BUNDLE}/include", str(library), f"-Wl,-rpath,{BUNDLE}"]
+    if not shutil.which("gcc"):
+        raise UnavailableError("there is no gcc")
+    BUILD.mkdir(parents=True, exist_ok=True)
+    path = BUILD / name
+    _run(["gcc", "-O2", "-Wall", "-Wextra", "-o", str(path), str(ROOT / "benchmarks" / "c" / f"{name}.c"), *options])
+    return str(path)
+
+
+@cache
+def bpftrace() -> str:
+    """Return where bpftrace is; install Debian's if there is none and that is permitted."""
+    found = shutil.which("bpftrace")
+    if found:
+        return found
+    if os.geteuid() or not shutil.which("apt-get"):
+        raise UnavailableError("bpftrace is not installed")
+    print("installing bpftrace to compare with", file=sys.stderr, flush=True)
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for words in (["update"], ["-o", "Dpkg::Use-Pty=0", "install", "-y", "--no-install-recommends", "bpftrace"]):
+        done = subprocess.run(["apt-get", "-qq", *words], env=quiet, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        if done.returncode:
+            raise UnavailableError(f"bpftrace is not installed, and `apt-get {words[-1]}` failed")
+    found = shutil.which("bpftrace")
+    if not found:
+        raise UnavailableError("bpftrace is not installed")
+    return found
+
+
+@contextmanager
+def processes_that_end() -> Iterator[None]:
+    """Let processes end all the time, on a CPU that nothing else of the benchmark uses if there are several."""
+    program = c_program("trigger")
+    cpus = os.sched_getaffinity(0)
+    trigger = subprocess.Popen([program], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        go_first(trigger.pid)
+        if len(cpus) > 1:
+            os.sched_setaffinity(trigger.pid, {max(cpus)})
+            os.sched_setaffinity(0, cpus - {max(cpus)})
+        yield
+    finally:
+        trigger.kill()
+        trigger.wait()
+        os.sched_setaffinity(0, cpus)
+
+
+def _run(words: list[str]) -> None:
+    done = subprocess.run(words, env=child_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise UnavailableError(
+            f"`{' '.join(words[:2])}` failed" + (f": {said[-1 if 'Traceback' in said[0] else 0]}" if said else "")
+        )
