@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import re
 
 from ecli_runtime.btf import Btf
 from ecli_runtime.elf import check_header
@@ -290,11 +289,10 @@ def _last_line(text: str) -> str:
     return lines[-1] if lines else ""
 
 
-_PROG_LOG = re.compile(r"prog '([^']*)': -- BEGIN PROG LOAD LOG --\n(.*?)-- END PROG LOAD LOG --", re.DOTALL)
-
-
 def _explain_load_failure(error: LibbpfError) -> Exception:
     """Return the error that says why an object did not load, from what libbpf logged."""
+    import re
+
     text = error.log
     if "valid kernel BTF" in text or "Error loading vmlinux BTF" in text:
         return UnsupportedFeatureError(
@@ -302,7 +300,7 @@ def _explain_load_failure(error: LibbpfError) -> Exception:
             "a kernel with BTF (CONFIG_DEBUG_INFO_BTF) or a BTF file for exactly this kernel",
             hint="name such a file with --kernel-btf FILE, or use a kernel that has /sys/kernel/btf/vmlinux",
         )
-    verifier = _PROG_LOG.search(text)
+    verifier = re.search(r"prog '([^']*)': -- BEGIN PROG LOAD LOG --\n(.*?)-- END PROG LOAD LOG --", text, re.DOTALL)
     if verifier and (reason := _verifier_reason(verifier[2])):
         return VerifierError(
             error.function,
