@@ -24,12 +24,23 @@ class HelpFormatter(argparse.HelpFormatter):
             width = 98
         super().__init__(prog, max_help_position=32, width=max(width, 40))
 
+    def _format_text(self, text: str) -> str:
+        """Lay out a paragraph; argparse would also replace ``%(prog)s``, in texts of packages too."""
+        return self._fill_text(text, self._width - self._current_indent, " " * self._current_indent) + "\n\n"
+
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors look like all others."""
+    """A parser whose errors look like all others. A package may have an option named ``-h`` or ``--help``, which wins."""
 
     def __init__(self, prog: str, description: str, epilog: str = "") -> None:
-        super().__init__(prog=prog, description=description, epilog=epilog, formatter_class=HelpFormatter, allow_abbrev=False)
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=epilog,
+            formatter_class=HelpFormatter,
+            allow_abbrev=False,
+            conflict_handler="resolve",
+        )
 
     def error(self, message: str) -> NoReturn:
         """Report wrong usage and exit with status 2."""
@@ -37,9 +48,14 @@ class Parser(argparse.ArgumentParser):
         sys.exit(2)
 
 
+def printable(text: str) -> str:
+    """Return text with its control characters escaped: those of a package must not reach the terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
 def report(error: EcliError) -> None:
     """Write an error and its hint to stderr."""
-    sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+    sys.stderr.write(printable(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else "")))
 
 
 COMMANDS = {

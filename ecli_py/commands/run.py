@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 
-from ecli_py.cli import Parser
+from ecli_py.cli import Parser, printable
 from ecli_py.source import load_package
 from ecli_py.tool import Tool
 from ecli_runtime.errors import OptionError
@@ -17,10 +17,12 @@ from ecli_schemas.errors import EcliError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ecli_py.render.jsonlines import JsonLines
     from ecli_py.render.text import Text
     from ecli_runtime.session import Stats
-    from ecli_schemas.model import Option
+    from ecli_schemas.model import Option, Package
 
 # Above this share of a ring buffer the program may have found it full between two looks.
 _NEARLY_FULL = 0.9
@@ -40,14 +42,29 @@ def main(words: list[str]) -> int:
     arguments = parser.parse_args(words)
     log.set_verbose(arguments.verbose)
     package = load_package(arguments.package, arguments.object)
-    with OpenSession(package, arguments.kernel_btf) as opened:
-        own = Parser(f"ecli-py run {arguments.package}", package.doc.brief or package.doc.description or package.name)
-        values = _add_package_options(own, opened)
-        _add_run_options(own, set(own._option_string_actions))
-        own.parse_args(arguments.rest, namespace=arguments)
+    with _open(package, arguments) as opened:
+        duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
+        count = None if arguments.count is None else _parse_count(arguments.count)
+        with Tool(opened.start()) as tool:
+            _show(tool, _renderer(arguments.json), duration_s, count)
+    return 0
+
+
+def _open(package: Package, arguments: argparse.Namespace) -> OpenSession:
+    """Open a package and set its options, after those that follow it on the command line have been added to the others."""
+    kernel_btf = arguments.kernel_btf
+    opened = OpenSession(package, kernel_btf)
+    try:
+        description = package.doc.brief or package.doc.description or package.name
+        parser = Parser(f"ecli-py run {arguments.package}", printable(description))
+        parser.usage = "%(prog)s [OPTIONS]"
+        values = _add_package_options(parser, opened)
+        _add_run_options(parser, set(parser._option_string_actions))
+        parser.parse_args(arguments.rest, namespace=arguments)
         log.set_verbose(arguments.verbose)
-        if arguments.object and not package.object:
-            raise EcliError("--object must come before PACKAGE")
+        if arguments.kernel_btf != kernel_btf:  # which only opening can set
+            opened.close()
+            return _open(package, arguments)
         for option, type_id, destination in values:
             text = getattr(arguments, destination)
             if text is not None:
@@ -56,22 +73,28 @@ def main(words: list[str]) -> int:
                 except OptionError as error:
                     message = str(error).removeprefix(f"option {option.name}: ")
                     raise OptionError(f"--{option.long}: {message}", error.hint or _describe(option)) from error
-        duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
-        count = None if arguments.count is None else _parse_count(arguments.count)
-        with Tool(opened.start()) as tool:
-            _show(tool, _renderer(arguments.json), duration_s, count)
-    return 0
+    except BaseException:
+        opened.close()
+        raise
+    return opened
 
 
 def _add_run_options(parser: Parser, taken: set[str]) -> None:
-    """Add the options of `run` itself, but for those whose name a package's own option has."""
+    """Add the options of `run` itself.
+
+    Args:
+        parser: Where to.
+        taken: Names that a package's own options have; nothing: the parser is for what stands before the package.
+    """
     group = parser.add_argument_group("options of ecli-py run")
+    if not taken:
+        # The package cannot be read without it.
+        group.add_argument("--object", metavar="FILE", help="ELF object, for upstream's metadata files")
     for flags, settings in (
         (("--json",), {"action": "store_true", "help": "one JSON object a line instead of columns"}),
         (("--duration",), {"metavar": "TIME", "help": "end after this time: 5, 5s, 500ms, 2m, 1h"}),
         (("--count",), {"metavar": "N", "help": "end after this many events"}),
         (("--kernel-btf",), {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),
-        (("--object",), {"metavar": "FILE", "help": "ELF object, for upstream's metadata files"}),
         (("--verbose",), {"action": "store_true", "help": "show what libbpf and the verifier say"}),
     ):
         free = [flag for flag in flags if flag not in taken]
@@ -83,21 +106,29 @@ def _add_package_options(parser: Parser, opened: OpenSession) -> list[tuple[Opti
     """Add an option for each tunable global; return each with the id of its type and where the parser stores its text."""
     group = parser.add_argument_group(f"options of {opened.package.name}")
     found = []
-    for index, (option, type_id) in enumerate(opened.options()):
+    options = opened.options()
+    taken = {f"--{option.long}" for option, _ in options}
+
+    def free(flags: Iterable[str]) -> list[str]:
+        """Return those of some further names that nothing has, which have an owner from then on."""
+        new = [flag for flag in dict.fromkeys(flags) if flag not in taken]
+        taken.update(new)
+        return new
+
+    for index, (option, type_id) in enumerate(options):
         destination = f"package_option_{index}"
-        names = dict.fromkeys((option.long, option.long.replace("_", "-")))
-        flags = [f"--{name}" for name in names]
-        if option.short:
-            flags.insert(0, f"-{option.short}")
+        dashed = option.long.replace("_", "-")
+        flags = [f"-{option.short}"] if option.short else []
+        flags += [f"--{option.long}", *free([f"--{dashed}"])]
         default = opened.initial(option.name)
-        text = " ".join(filter(None, (option.help, _default_text(default)))).replace("%", "%%")
+        text = printable(" ".join(filter(None, (option.help, _default_text(default))))).replace("%", "%%")
         if isinstance(default, bool):
-            # Upstream's names for a flag serve too.
-            off = [f"--{word}-{name}" for name in names for word in ("no", "disable")]
-            on = [f"--enable-{name}" for name in names]
             group.add_argument(*flags, dest=destination, nargs="?", const="true", metavar="BOOL", help=text)
-            group.add_argument(*on, dest=destination, action="store_const", const="true", help=argparse.SUPPRESS)
-            group.add_argument(*off, dest=destination, action="store_const", const="false", help=argparse.SUPPRESS)
+            # Upstream's names for a flag serve too.
+            for value, words in (("true", ("enable",)), ("false", ("no", "disable"))):
+                more = free(f"--{word}-{name}" for word in words for name in (option.long, dashed))
+                if more:
+                    group.add_argument(*more, dest=destination, action="store_const", const=value, help=argparse.SUPPRESS)
         else:
             metavar = "|".join(option.choices) if option.choices else option.type.upper()
             group.add_argument(*flags, dest=destination, metavar=metavar, help=text)

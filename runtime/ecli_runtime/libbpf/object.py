@@ -12,7 +12,15 @@ import os
 
 from ecli_runtime.btf import Btf
 from ecli_runtime.elf import check_header
-from ecli_runtime.errors import AttachError, LibbpfError, ObjectError, UnsupportedFeatureError, VerifierError, describe_errno
+from ecli_runtime.errors import (
+    AttachError,
+    BtfError,
+    LibbpfError,
+    ObjectError,
+    UnsupportedFeatureError,
+    VerifierError,
+    describe_errno,
+)
 from ecli_runtime.libbpf import log
 from ecli_runtime.libbpf._ffi import ObjectOpenOpts, lib
 from ecli_runtime.owned import Owned
@@ -36,7 +44,7 @@ class _Map:
 
     def __init__(self, handle: int) -> None:
         self.handle = handle
-        self.name: str = lib.bpf_map__name(handle).decode()
+        self.name: str = lib.bpf_map__name(handle).decode("utf-8", "replace")
         self.type: int = lib.bpf_map__type(handle)
         self.key_size_bytes: int = lib.bpf_map__key_size(handle)
         self.value_size_bytes: int = lib.bpf_map__value_size(handle)
@@ -138,8 +146,8 @@ class Program:
 
     def __init__(self, handle: int) -> None:
         self.handle = handle
-        self.name: str = lib.bpf_program__name(handle).decode()
-        self.section: str = lib.bpf_program__section_name(handle).decode()
+        self.name: str = lib.bpf_program__name(handle).decode("utf-8", "replace")
+        self.section: str = lib.bpf_program__section_name(handle).decode("utf-8", "replace")
         self.type: int = lib.bpf_program__type(handle)
 
     def set_autoload(self, autoload: bool) -> None:
@@ -285,8 +293,9 @@ def _no_btf() -> ObjectError:
 
 
 def _last_line(text: str) -> str:
+    """Return the last line of libbpf's log that says what is wrong, not only that something is."""
     lines = [line.removeprefix("libbpf: ").strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+    return next((line for line in reversed(lines) if not line.startswith("failed to load object")), "")
 
 
 def _explain_load_failure(error: LibbpfError) -> Exception:
@@ -299,6 +308,11 @@ def _explain_load_failure(error: LibbpfError) -> Exception:
             "this package (it reads kernel types)",
             "a kernel with BTF (CONFIG_DEBUG_INFO_BTF) or a BTF file for exactly this kernel",
             hint="name such a file with --kernel-btf FILE, or use a kernel that has /sys/kernel/btf/vmlinux",
+        )
+    if "failed to parse target BTF" in text:
+        return BtfError(
+            f"the file that should hold the kernel's BTF cannot be used: {describe_errno(error.errno)}",
+            "--kernel-btf takes a copy of /sys/kernel/btf/vmlinux, or an ELF file with a .BTF section",
         )
     verifier = re.search(r"prog '([^']*)': -- BEGIN PROG LOAD LOG --\n(.*?)-- END PROG LOAD LOG --", text, re.DOTALL)
     if verifier and (reason := _verifier_reason(verifier[2])):
