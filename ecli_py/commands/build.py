@@ -84,6 +84,9 @@ def _split_sources(paths: list[Path]) -> tuple[tuple[Path, ...], Path | None]:
     """Return the C files, and the header if there is one."""
     headers = [path for path in paths if path.suffix == ".h"]
     sources = tuple(path for path in paths if path.suffix != ".h")
+    for path in paths:
+        if path.is_dir():
+            raise EcliError(f"{path} is a directory", "name C files")
     if not sources or len(headers) > 1:
         raise EcliError("expected C files, and one header at most", "for example: ecli-py build tool.bpf.c tool.h")
     return sources, headers[0] if headers else None
@@ -101,12 +104,16 @@ def _exports(words: list[str]) -> dict[str, list[str]]:
 
 def _write(path: Path, data: bytes) -> None:
     """Write a file whole or not at all."""
+    temporary = None
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = file.name
             file.write(data)
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(file.name, 0o666 & ~umask)
-        os.replace(file.name, path)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
     except OSError as error:
+        if temporary:
+            os.unlink(temporary)
         raise EcliError(f"cannot write {path}: {error.strerror}", "choose another place with -o FILE") from error
