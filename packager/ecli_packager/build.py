@@ -15,7 +15,7 @@ from ecli_packager.compile import LIBBPF, SYSTEM, VMLINUX, Compiler, Includes, l
 from ecli_packager.describe import Sources, describe, exports_of
 from ecli_packager.dwarf import Declarations, read_declarations
 from ecli_packager.errors import CompileError, ToolchainError
-from ecli_packager.exports import TypeFinder, header_structs
+from ecli_packager.exports import TypeFinder, check_header, header_structs
 from ecli_packager.names import find_type, nameable
 from ecli_packager.vmlinux import header_directory
 from ecli_runtime.libbpf._ffi import lib
@@ -90,6 +90,8 @@ def build(request: Request) -> Result:
         if not opened.programs:
             raise CompileError(f"{request.sources[0]}: it holds no eBPF program", "", 'mark functions with SEC("…")')
         event_maps = [each.name for each in opened.maps if each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY)]
+        if request.header and event_maps:
+            check_header(request.header.name, header_structs(header), declared)
         values = {each.name: each.btf_value_type_id for each in opened.maps}
         finder = TypeFinder(declared, lambda map_name: nameable(opened.btf, values.get(map_name, 0)), header_structs(header))
         said = {**exports_of(event_maps, declared, sources), **request.exports}

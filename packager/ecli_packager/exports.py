@@ -20,6 +20,18 @@ def header_structs(header: str) -> list[str]:
     return re.findall(r"\bstruct\s+(\w+)\s*\{", text)
 
 
+def check_header(name: str, structs: list[str], declared: Declarations) -> None:
+    """Check that a header that the user named has to do with the source.
+
+    Raises:
+        ExportError: The source uses none of its structs.
+    """
+    known = {struct.c_name for struct in declared.structs}
+    if not any(f"struct {each}" in known for each in structs):
+        what = f"uses none of its structs ({', '.join(structs)})" if structs else "can use none of its structs: it defines none"
+        raise ExportError(f"{name}: the source {what}", "include it in the source, or leave it out of the command line")
+
+
 class TypeFinder:
     """Finds the types of events: by what was said, else by the size at the call, else by what the event's bytes are from.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from ecli_packager.errors import ToolchainError
+from ecli_runtime.errors import LibbpfError, describe_errno
 from ecli_runtime.libbpf._ffi import lib
 from ecli_runtime.libbpf.dump import dump_kfuncs, dump_types
 
@@ -58,19 +59,23 @@ def header_directory(btf_file: Path | None) -> Path | None:
         The directory, or ``None`` when the running kernel has no BTF.
 
     Raises:
-        ToolchainError: The file that was named cannot be read.
+        ToolchainError: The file that was named cannot be read, or holds no BTF.
     """
     try:
         btf = (btf_file or KERNEL_BTF).read_bytes()
     except OSError as error:
         if btf_file is None:
             return None
-        raise ToolchainError(f"cannot read BTF file {btf_file}: {error.strerror}") from error
+        raise ToolchainError(f"cannot read BTF file {btf_file}: {error.strerror}", "check the path") from error
     digest = hashlib.sha256(btf + lib.version.encode() + _HEAD + _BEFORE_KFUNCS + _TAIL).hexdigest()[:32]
     directory = user_cache_path("ecli-py") / "vmlinux" / digest
     header = directory / "vmlinux.h"
     if not header.exists():
-        text = make_header(btf)
+        try:
+            text = make_header(btf)
+        except LibbpfError as error:
+            message = f"{btf_file or KERNEL_BTF} holds no BTF that can be used: {describe_errno(error.errno)}"
+            raise ToolchainError(message, "take a copy of /sys/kernel/btf/vmlinux") from error
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=directory, delete=False) as file:
             file.write(text)
