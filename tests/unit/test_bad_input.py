@@ -224,3 +224,56 @@ def test_libbpf_that_cannot_be_loaded(tmp_path: Path) -> None:
 
 def test_library_that_is_no_libbpf(tmp_path: Path) -> None:
     Ecli(tmp_path, environment={"ECLI_LIBBPF": "libc.so.6"})("run", SMALL).fails("libc.so.6 is no libbpf")
+
+
+# --- packages that are odd, but good ---
+
+
+def odd(ecli: Ecli, doc: dict[str, str] | None = None, **variable: object) -> str:
+    """Return what help says of a package whose variable, and documentation, has something odd."""
+
+    def change(skeleton: dict[str, Any]) -> None:
+        skeleton["data_sections"][0]["variables"][0].update(variable)
+        skeleton["doc"] = doc or {}
+
+    (ecli.directory / "100%.json").write_text(json.dumps(with_skeleton(change)), encoding="utf-8")
+    outcome = ecli("run", "100%.json", "-h" if variable.get("cmdarg") == {"long": "help"} else "--help")
+    assert outcome.status == 0, outcome.stderr
+    assert outcome.stderr == ""
+    return outcome.stdout
+
+
+@pytest.mark.parametrize(
+    ("cmdarg", "text"),
+    [
+        ({"long": "help"}, "--help INT"),
+        ({"long": "pid", "short": "h"}, "-h INT, --pid INT"),
+        ({"long": "json"}, "--json INT"),
+        ({"long": "no-json"}, "--no-json INT"),
+    ],
+)
+def test_an_option_may_be_named_like_ours(ecli: Ecli, cmdarg: dict[str, str], text: str) -> None:
+    assert text in odd(ecli, cmdarg=cmdarg)
+
+
+def test_options_whose_further_names_are_the_same(ecli: Ecli) -> None:
+    def change(skeleton: dict[str, Any]) -> None:
+        variable = skeleton["data_sections"][0]["variables"][0]
+        skeleton["data_sections"][0]["variables"] = [
+            {**variable, "cmdarg": {"long": name}} for name in ("only_pid", "only-pid", "enable-only_pid")
+        ]
+
+    (ecli.directory / "x.json").write_text(json.dumps(with_skeleton(change)), encoding="utf-8")
+    assert ecli("run", "x.json", "--help").status == 0
+
+
+@pytest.mark.parametrize("c_type", ["", "a  ( [b", "%d", "char[16]", "x" * 200])
+def test_help_with_an_odd_type(ecli: Ecli, c_type: str) -> None:
+    assert "only report this pid" in odd(ecli, type=c_type)
+
+
+def test_texts_of_a_package_do_not_reach_the_terminal_as_they_are(ecli: Ecli) -> None:
+    text = "\x1b[31m100% %(prog) %d %(x)s"
+    said = odd(ecli, {"brief": text}, cmdarg={"help": text})
+    assert said.count(r"\x1b[31m100% %(prog) %d %(x)s") == 2
+    assert "\x1b" not in said

@@ -295,7 +295,8 @@ def _no_btf() -> ObjectError:
 def _last_line(text: str) -> str:
     """Return the last line of libbpf's log that says what is wrong, not only that something is."""
     lines = [line.removeprefix("libbpf: ").strip() for line in text.splitlines() if line.strip()]
-    return next((line for line in reversed(lines) if not line.startswith("failed to load object")), "")
+    vague = ("failed to load object", "failed to load: -")
+    return next((line for line in reversed(lines) if not any(words in line for words in vague)), "")
 
 
 def _explain_load_failure(error: LibbpfError) -> Exception:

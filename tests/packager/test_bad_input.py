@@ -1,0 +1,115 @@
+"""What goes wrong in building: an error, a hint or the compiler's diagnostics, and no traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli import Ecli
+from tests.programs import EVENT, RINGBUF, source
+
+pytestmark = pytest.mark.compiler
+
+
+def test_compile_error(build: Ecli, tmp_path: Path) -> None:
+    path = source(tmp_path, body="return nothing;")
+    said = build("build", path, "-o", "x.json").fails("tool.bpf.c: compilation failed", hint=False)
+    assert "tool.bpf.c:9:9: error: use of undeclared identifier 'nothing'" in said
+    assert "return nothing;" in said
+    assert "^" in said
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_missing_header(build: Ecli, tmp_path: Path) -> None:
+    path = source(tmp_path, declarations='#include "gone.h"')
+    build("build", path, "-o", "x.json").fails(
+        "'gone.h' file not found", "hint: header 'gone.h' was not found; say where it is with -I DIR"
+    )
+
+
+def test_no_program(build: Ecli, tmp_path: Path) -> None:
+    (tmp_path / "tool.bpf.c").write_text("int number = 1;\n")
+    build("build", "tool.bpf.c").fails("it holds no eBPF program", "SEC(")
+    assert [each.name for each in tmp_path.iterdir()] == ["tool.bpf.c"]
+
+
+def test_empty_source(build: Ecli, tmp_path: Path) -> None:
+    (tmp_path / "tool.bpf.c").touch()
+    build("build", "tool.bpf.c").fails("error: ")
+
+
+def test_missing_source(build: Ecli) -> None:
+    build("build", "gone.bpf.c").fails("cannot read gone.bpf.c: No such file or directory")
+
+
+def test_a_directory_as_source(build: Ecli) -> None:
+    build("build", ".").fails(". is a directory")
+
+
+def test_source_that_is_no_text(build: Ecli, tmp_path: Path) -> None:
+    (tmp_path / "tool.bpf.c").write_bytes(bytes(range(256)) * 4)
+    build("build", "tool.bpf.c").fails("tool.bpf.c:1:2: error: ", "compilation failed", hint=False)
+
+
+def test_output_in_no_directory(build: Ecli, tmp_path: Path) -> None:
+    path = source(tmp_path)
+    build("build", path, "-o", "gone/x.json").fails("cannot write gone/x.json: No such file or directory", "-o FILE")
+
+
+def test_output_that_cannot_be_written(build: Ecli, tmp_path: Path) -> None:
+    path = source(tmp_path)
+    # /proc takes no files, not even root's.
+    build("build", path, "-o", "/proc/x.json").fails("cannot write /proc/x.json", "-o FILE")
+
+
+def test_output_that_is_a_directory(build: Ecli, tmp_path: Path) -> None:
+    path = source(tmp_path)
+    (tmp_path / "x.json").mkdir()
+    build("build", path, "-o", "x.json").fails("cannot write x.json: Is a directory")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["tool.bpf.c", "x.json"]
+
+
+def test_clang_that_does_not_exist(build: Ecli, tmp_path: Path) -> None:
+    build("build", source(tmp_path), "--clang", "gone").fails("no such clang: gone")
+
+
+def test_clang_that_is_none(build: Ecli, tmp_path: Path) -> None:
+    build("build", source(tmp_path), "--clang", "true").fails("is no clang")
+
+
+def test_kernel_btf_that_cannot_be_read(build: Ecli, tmp_path: Path) -> None:
+    build("build", source(tmp_path), "--btf", "gone").fails("cannot read BTF file gone")
+    (tmp_path / "garbage").write_bytes(b"garbage")
+    build("build", source(tmp_path), "--btf", "garbage").fails("garbage holds no BTF that can be used: Invalid argument")
+
+
+def test_export_of_a_type_that_is_not_declared(build: Ecli, tmp_path: Path) -> None:
+    path = source(tmp_path, declarations=RINGBUF, body=EVENT)
+    build("build", path, "--export", "events=struct gone").fails("the source declares no type 'struct gone'", "struct event")
+
+
+def test_export_of_a_map_that_does_not_exist(build: Ecli, tmp_path: Path) -> None:
+    path = source(tmp_path, declarations=RINGBUF, body=EVENT)
+    build("build", path, "--export", "gone=struct event").fails("--export gone: there is no such event map", "events")
+
+
+def test_export_without_a_type(build: Ecli, tmp_path: Path) -> None:
+    build("build", source(tmp_path), "--export", "events").fails("--export events: expected MAP=TYPE")
+
+
+def test_header_whose_struct_the_source_does_not_have(build: Ecli, tmp_path: Path) -> None:
+    path = source(tmp_path, declarations=RINGBUF, body=EVENT)
+    (tmp_path / "tool.h").write_text("struct gone {\n\tint pid;\n};\n")
+    build("build", path, "tool.h").fails("tool.h: the source uses none of its structs (gone)", "include it")
+
+
+def test_header_without_structs(build: Ecli, tmp_path: Path) -> None:
+    path = source(tmp_path, declarations=RINGBUF, body=EVENT)
+    (tmp_path / "tool.h").write_text("#define NUMBER 1\n")
+    build("build", path, "tool.h").fails("tool.h: the source can use none of its structs: it defines none")
+
+
+def test_missing_events_header(build: Ecli, tmp_path: Path) -> None:
+    path = source(tmp_path, declarations=RINGBUF, body=EVENT)
+    build("build", path, "gone.h").fails("cannot read gone.h: No such file or directory")
