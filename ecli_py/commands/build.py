@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-from ecli_py.cli import Parser, report
+from ecli_py.cli import report
+from ecli_py.parser import Parser
 from ecli_schemas.errors import EcliError
+
+_WATCH_INTERVAL_S = 0.25
 
 
 def main(words: list[str]) -> int:
@@ -39,6 +43,7 @@ def main(words: list[str]) -> int:
         "-I", metavar="DIR", type=Path, action="append", default=[], dest="include", help="look for headers in DIR, too"
     )
     parser.add_argument("-D", metavar="NAME[=VALUE]", action="append", default=[], dest="define", help="define a macro")
+    parser.add_argument("--watch", action="store_true", help="build again whenever a source or header changes, until Ctrl-C")
     own, extra = _split(words)
     arguments = parser.parse_args(own)
     try:
@@ -60,18 +65,45 @@ def main(words: list[str]) -> int:
         tuple(flags),
     )
     output = arguments.output or sources[0].with_name(sources[0].name.partition(".")[0] + ".json")
-    try:
-        result = build(request)
-    except CompileError as error:
-        sys.stderr.write(error.diagnostics)
-        report(error)
-        return 1
-    sys.stderr.write(result.diagnostics)
-    data = write_package(result.package)
-    _write(output, data)
-    if sys.stderr.isatty():
-        sys.stderr.write(f"{output}: {len(data) / 1024:.1f} kB; run it with: sudo ecli-py run {output}\n")
-    return 0
+
+    def build_once() -> int:
+        try:
+            result = build(request)
+        except CompileError as error:
+            sys.stderr.write(error.diagnostics)
+            report(error)
+            return 1
+        except EcliError as error:
+            report(error)
+            return 1
+        sys.stderr.write(result.diagnostics)
+        data = write_package(result.package)
+        _write(output, data)
+        if arguments.watch or sys.stderr.isatty():
+            sys.stderr.write(f"{output}: {len(data) / 1024:.1f} kB; run it with: sudo ecli-py run {output}\n")
+        return 0
+
+    if not arguments.watch:
+        return build_once()
+    directories = {path.resolve().parent for path in arguments.sources} | set(arguments.include)
+    while True:
+        seen = _timestamps(directories)  # before building: what is saved meanwhile is built next
+        build_once()
+        while _timestamps(directories) == seen:
+            time.sleep(_WATCH_INTERVAL_S)
+
+
+def _timestamps(directories: set[Path]) -> dict[Path, int]:
+    """Return when each C file and header in some directories was changed."""
+    found = {}
+    for directory in directories:
+        for pattern in ("*.c", "*.h"):
+            for path in directory.glob(pattern):
+                try:
+                    found[path] = path.stat().st_mtime_ns
+                except FileNotFoundError:  # an editor is replacing it
+                    continue
+    return found
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
