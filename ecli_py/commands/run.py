@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 
-from ecli_py.cli import Parser, printable
+from ecli_py.arguments import Arguments
+from ecli_py.cli import printable
 from ecli_py.source import load_package
 from ecli_py.tool import Tool
 from ecli_runtime.errors import OptionError
@@ -18,6 +18,7 @@ from ecli_schemas.errors import EcliError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import SimpleNamespace
 
     from ecli_py.render.jsonlines import JsonLines
     from ecli_py.render.text import Text
@@ -27,19 +28,23 @@ if TYPE_CHECKING:
 # Above this share of a ring buffer the program may have found it full between two looks.
 _NEARLY_FULL = 0.9
 
+_RUN_OPTIONS = "options of ecli-py run"  # heading in the help
+
 
 def main(words: list[str]) -> int:
     """Run a package; returns the exit status."""
-    parser = Parser(
+    command = Arguments(
         "ecli-py run",
         "Run a package and show its events, until Ctrl-C.",
         "Options after PACKAGE may also be the package's own: `ecli-py run PACKAGE --help` lists them.",
+        "ecli-py run [OPTIONS] PACKAGE [OPTIONS OF THE PACKAGE]",
     )
-    parser.usage = "ecli-py run [OPTIONS] PACKAGE [OPTIONS OF THE PACKAGE]"
-    _add_run_options(parser, set())
-    parser.add_argument("package", metavar="PACKAGE", help="file, or - for standard input")
-    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    arguments = parser.parse_args(words)
+    # The package cannot be read without it, so it is no option of what follows the package.
+    command.add_option(_RUN_OPTIONS, "--object", metavar="FILE", help="ELF object, for upstream's metadata files")
+    _add_run_options(command)
+    command.add_operand("package", metavar="PACKAGE", help="file, or - for standard input")
+    command.add_rest("rest")
+    arguments = command.parse(words)
     log.set_verbose(arguments.verbose)
     package = load_package(arguments.package, arguments.object)
     with _open(package, arguments) as opened:
@@ -50,17 +55,16 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def _open(package: Package, arguments: argparse.Namespace) -> OpenSession:
+def _open(package: Package, arguments: SimpleNamespace) -> OpenSession:
     """Open a package and set its options, after those that follow it on the command line have been added to the others."""
     kernel_btf = arguments.kernel_btf
     opened = OpenSession(package, kernel_btf)
     try:
         description = package.doc.brief or package.doc.description or package.name
-        parser = Parser(f"ecli-py run {arguments.package}", printable(description))
-        parser.usage = "%(prog)s [OPTIONS]"
-        values = _add_package_options(parser, opened)
-        _add_run_options(parser, set(parser._option_string_actions))
-        parser.parse_args(arguments.rest, namespace=arguments)
+        command = Arguments(f"ecli-py run {arguments.package}", printable(description), usage="%(prog)s [OPTIONS]")
+        values = _add_package_options(command, opened)
+        _add_run_options(command)
+        command.parse(arguments.rest, arguments)
         log.set_verbose(arguments.verbose)
         if arguments.kernel_btf != kernel_btf:  # which only opening can set
             opened.close()
@@ -79,32 +83,22 @@ def _open(package: Package, arguments: argparse.Namespace) -> OpenSession:
     return opened
 
 
-def _add_run_options(parser: Parser, taken: set[str]) -> None:
-    """Add the options of `run` itself.
-
-    Args:
-        parser: Where to.
-        taken: Names that a package's own options have; nothing: the parser is for what stands before the package.
-    """
-    group = parser.add_argument_group("options of ecli-py run")
-    if not taken:
-        # The package cannot be read without it.
-        group.add_argument("--object", metavar="FILE", help="ELF object, for upstream's metadata files")
-    for flags, settings in (
-        (("--json",), {"action": "store_true", "help": "one JSON object a line instead of columns"}),
-        (("--duration",), {"metavar": "TIME", "help": "end after this time: 5, 5s, 500ms, 2m, 1h"}),
-        (("--count",), {"metavar": "N", "help": "end after this many events"}),
-        (("--kernel-btf",), {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),
-        (("--verbose",), {"action": "store_true", "help": "show what libbpf and the verifier say"}),
+def _add_run_options(command: Arguments) -> None:
+    """Add the options of `run` itself that may also follow the package, but for those whose name a package's own option has."""
+    for flag, settings in (
+        ("--json", {"action": "store_true", "help": "one JSON object a line instead of columns"}),
+        ("--duration", {"metavar": "TIME", "help": "end after this time: 5, 5s, 500ms, 2m, 1h"}),
+        ("--count", {"metavar": "N", "help": "end after this many events"}),
+        ("--kernel-btf", {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),
+        ("--verbose", {"action": "store_true", "help": "show what libbpf and the verifier say"}),
     ):
-        free = [flag for flag in flags if flag not in taken]
-        if free:
-            group.add_argument(*free, default=argparse.SUPPRESS if taken else None, **settings)  # type: ignore[arg-type]
+        if flag not in command.flags:
+            command.add_option(_RUN_OPTIONS, flag, **settings)
 
 
-def _add_package_options(parser: Parser, opened: OpenSession) -> list[tuple[Option, int, str]]:
+def _add_package_options(command: Arguments, opened: OpenSession) -> list[tuple[Option, int, str]]:
     """Add an option for each tunable global; return each with the id of its type and where the parser stores its text."""
-    group = parser.add_argument_group(f"options of {opened.package.name}")
+    group = f"options of {opened.package.name}"
     found = []
     options = opened.options()
     taken = {f"--{option.long}" for option, _ in options}
@@ -123,15 +117,15 @@ def _add_package_options(parser: Parser, opened: OpenSession) -> list[tuple[Opti
         default = opened.initial(option.name)
         text = printable(" ".join(filter(None, (option.help, _default_text(default))))).replace("%", "%%")
         if isinstance(default, bool):
-            group.add_argument(*flags, dest=destination, nargs="?", const="true", metavar="BOOL", help=text)
+            command.add_option(group, *flags, dest=destination, nargs="?", const="true", metavar="BOOL", help=text)
             # Upstream's names for a flag serve too.
             for value, words in (("true", ("enable",)), ("false", ("no", "disable"))):
                 more = free(f"--{word}-{name}" for word in words for name in (option.long, dashed))
                 if more:
-                    group.add_argument(*more, dest=destination, action="store_const", const=value, help=argparse.SUPPRESS)
+                    command.add_option(group, *more, dest=destination, action="store_const", const=value, help=None)
         else:
             metavar = "|".join(option.choices) if option.choices else option.type.upper()
-            group.add_argument(*flags, dest=destination, metavar=metavar, help=text)
+            command.add_option(group, *flags, dest=destination, metavar=metavar, help=text)
         found.append((option, type_id, destination))
     return found
 

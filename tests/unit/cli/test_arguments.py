@@ -1,0 +1,85 @@
+"""Command lines that are read without argparse mean what argparse says they mean."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ecli_py.arguments import Arguments
+
+
+def command() -> Arguments:
+    found = Arguments("tool", "Shows things.", usage="tool [OPTIONS] FILE ...")
+    found.add_option("options", "--json", action="store_true", help="one JSON object a line")
+    found.add_option("options", "--count", metavar="N", help="how many")
+    found.add_option("options", "-o", "--only_uid", "--only-uid", dest="uid", help="whose")
+    found.add_option("options", "--flag", nargs="?", const="true", dest="flag", help="on or off")
+    found.add_option("options", "--no-flag", action="store_const", const="false", dest="flag", help=None)
+    found.add_option("options", "--twice", help="first")
+    found.add_option("options", "--twice", nargs="?", const="", dest="again", help="takes the name of the first")
+    found.add_operand("file", metavar="FILE", help="what to show")
+    found.add_rest("rest")
+    return found
+
+
+WORDS = st.sampled_from(
+    [
+        *("--json", "--json=1", "--jso", "--count", "--count=3", "--count=", "--only_uid", "--only-uid=1", "-o", "-o1", "--flag"),
+        *("--flag=off", "--no-flag", "--twice", "--help", "-h", "--", "-", "", "3", "-3", "-x y", "a b", "file", "--file", "="),
+        *("--=", "%s"),
+    ]
+)
+
+
+@given(st.lists(WORDS, max_size=6))
+@example(["--json", "file", "--count", "3"])
+@example(["--twice", "1", "file"])
+def test_a_plain_command_line_means_what_argparse_says(words: list[str]) -> None:
+    plain = command()._parse_plain(words)
+    if plain is None:
+        return
+    by_argparse = vars(command()._make_parser().parse_args(words))
+    assert said(vars(command().parse(words))) == said(plain) == said(by_argparse)
+
+
+def said(values: dict[str, object]) -> dict[str, object]:
+    """Return what a command line said, without what it left out."""
+    return {name: value for name, value in values.items() if value not in (None, [])}
+
+
+def test_options_before_the_operand_and_words_after_it() -> None:
+    values = command().parse(["--json", "--count=3", "--only_uid", "0", "tool.json", "--other", "-v", "--help"])
+    assert (values.json, values.count, values.uid, values.flag, values.file) == (True, "3", "0", None, "tool.json")
+    assert values.rest == ["--other", "-v", "--help"]
+
+
+def test_what_is_not_plain_is_read_too() -> None:
+    values = command().parse(["-o1", "--flag", "--count", "-3", "tool.json"])
+    assert (values.uid, values.flag, values.count, values.file) == ("1", "true", "-3", "tool.json")
+
+
+def test_values_that_are_there_stay() -> None:
+    values = SimpleNamespace(json=True, count="7")
+    assert command().parse(["--count", "8", "tool.json"], values) is values
+    assert (values.json, values.count) == (True, "8")
+
+
+@pytest.mark.parametrize("words", [["--nope", "file"], ["--count"], [], ["--json=1", "file"]])
+def test_wrong_usage_ends_with_status_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command().parse(words)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_help_shows_what_is_not_hidden(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command().parse(["--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    assert "--only-uid" in shown
+    assert "--no-flag" not in shown
+    assert "rest" not in shown
