@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING
 from hypothesis import strategies as st
 
 from ecli_schemas.model import (
+    FACTS,
     FORMAT_VERSION,
+    Behaviour,
     Build,
     Doc,
     EventType,
     Export,
+    MapBehaviour,
     MapSpec,
     Member,
     Option,
     Package,
+    ProgramBehaviour,
     ProgramSpec,
     Sample,
     StackTrace,
@@ -105,6 +109,27 @@ event_types = st.builds(
     members=st.lists(members, max_size=3).map(tuple),
     layout=st.none() | st.dictionaries(texts, json_values, max_size=3),
 )
+name_lists = st.lists(names, max_size=2).map(tuple)
+behaviours = st.builds(
+    Behaviour,
+    programs=st.lists(st.builds(ProgramBehaviour, name=names, type=names, section=names), max_size=2).map(tuple),
+    maps=st.lists(
+        st.builds(
+            MapBehaviour,
+            name=names,
+            type=names,
+            key_size_bytes=u32s,
+            value_size_bytes=u32s,
+            max_entries=u32s,
+            memory_bytes=st.none() | st.integers(0, EXACT),
+            memory_per_cpu_bytes=st.integers(0, EXACT),
+        ),
+        max_size=2,
+    ).map(tuple),
+    helpers=name_lists,
+    kfuncs=name_lists,
+    facts=st.dictionaries(st.sampled_from(FACTS) | texts, name_lists, max_size=2),
+)
 builds = st.builds(
     Build,
     tools=st.dictionaries(texts, texts, max_size=2),
@@ -142,6 +167,7 @@ def packages(draw: st.DrawFn) -> Package:
         exports=draw(exports([spec.name for spec in specs])),
         poll_timeout_ms=draw(i32s),
         perf_buffer_page_count=draw(st.integers(1, 65536)),
+        behaviour=draw(st.none() | behaviours),
         build=draw(st.none() | builds),
         format=FORMAT_VERSION,
         upstream_version=draw(texts),

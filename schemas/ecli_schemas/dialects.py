@@ -19,7 +19,22 @@ from .checks import (
     required,
     string,
 )
-from .model import Build, Doc, EventType, Export, MapSpec, Member, Option, Package, ProgramSpec, Sample, StackTrace
+from .model import (
+    Behaviour,
+    Build,
+    Doc,
+    EventType,
+    Export,
+    MapBehaviour,
+    MapSpec,
+    Member,
+    Option,
+    Package,
+    ProgramBehaviour,
+    ProgramSpec,
+    Sample,
+    StackTrace,
+)
 from .wording import expected
 
 TYPE_CHECKING = False
@@ -376,6 +391,45 @@ _OPTION = record(
     optional("choices", list_of("names", _NAME)),
 )
 _TEXTS = mapping_of("an object with texts", _TEXT)
+_NAMES = list_of("names", _NAME)
+_MEMORY = integer(f"bytes (integer from 0 to {MAX_EXACT_INTEGER})", 0, MAX_EXACT_INTEGER)
+_BEHAVIOUR = record(
+    "a behaviour (an object)",
+    Behaviour,
+    optional(
+        "programs",
+        list_of(
+            "programs",
+            record(
+                "a program (an object)",
+                ProgramBehaviour,
+                required("name", _NAME),
+                required("type", _NAME),
+                required("section", _SECTION),
+            ),
+        ),
+    ),
+    optional(
+        "maps",
+        list_of(
+            "maps",
+            record(
+                "a map (an object)",
+                MapBehaviour,
+                required("name", _NAME),
+                required("type", _NAME),
+                required("key_size", _BYTES, "key_size_bytes"),
+                required("value_size", _BYTES, "value_size_bytes"),
+                required("max_entries", _U32),
+                optional("memory", _MEMORY, "memory_bytes"),
+                optional("memory_per_cpu", _MEMORY, "memory_per_cpu_bytes"),
+            ),
+        ),
+    ),
+    optional("helpers", _NAMES),
+    optional("kfuncs", _NAMES),
+    optional("facts", mapping_of("an object with facts", _NAMES)),
+)
 _ECLI = record(
     "our part of the package (an object)",
     _ecli,
@@ -387,6 +441,7 @@ _ECLI = record(
     optional("homepage", _TEXT),
     optional("exports", list_of("exports", _EXPORT)),
     optional("options", list_of("options", _OPTION)),
+    optional("behaviour", _BEHAVIOUR),
     optional(
         "build",
         record("an object with tools and sources", Build, optional("tools", _TEXTS), optional("sources", _TEXTS)),

@@ -175,6 +175,83 @@ class Build(Record):
     sources: Mapping[str, str] = {}
 
 
+# Facts about a program that matter to whoever lets it run, those that act before those that only read.
+FACTS = (
+    "writes_user_memory",  # bpf_probe_write_user
+    "sends_signals",  # bpf_send_signal and its kin
+    "overrides_returns",  # bpf_override_return, fmod_ret, registers written by a probe
+    "drops_or_redirects_packets",  # XDP, TC, netfilter and other programs with a verdict on packets, redirecting helpers
+    "modifies_packets",  # helpers that do, and stores into packets
+    "denies_operations",  # LSM and cgroup programs that may refuse what a process asks for
+    "changes_sockets",  # options and addresses of sockets, or which socket gets what
+    "replaces_kernel_functions",  # struct_ops, freplace
+    "other_effects",  # acts in a way that no other fact covers
+    "reads_user_memory",
+    "reads_kernel_memory",
+)
+READING_FACTS = frozenset(("reads_user_memory", "reads_kernel_memory"))
+
+
+class ProgramBehaviour(Record):
+    """A program of the object.
+
+    Attributes:
+        name: The C function.
+        type: Program type as libbpf names it (``tracepoint``, ``sched_cls``); ``unspec`` for a section that it does not know.
+        section: ELF section name: where the program attaches.
+    """
+
+    name: str
+    type: str
+    section: str
+
+
+class MapBehaviour(Record):
+    """A map of the object.
+
+    Attributes:
+        name: As libbpf reports it after open.
+        type: Map type as libbpf names it (``ringbuf``, ``percpu_hash``).
+        key_size_bytes: Size of a key.
+        value_size_bytes: Size of a value, for one CPU if it is a per-CPU map.
+        max_entries: Entries it can hold; bytes of a ring buffer; 0: decided when it is loaded.
+        memory_bytes: Estimate of the kernel memory that it takes when it is full; ``None``: no bound is known.
+        memory_per_cpu_bytes: Estimate of what it takes besides for each possible CPU.
+    """
+
+    name: str
+    type: str
+    key_size_bytes: int
+    value_size_bytes: int
+    max_entries: int
+    memory_bytes: int | None = None
+    memory_per_cpu_bytes: int = 0
+
+
+class Behaviour(Record):
+    """What an object can do, as its byte code and sections show it.
+
+    Attributes:
+        programs: In the order of the object.
+        maps: In the order of the object, data sections included.
+        helpers: Helpers called (``bpf_send_signal``), sorted; ``helper#300`` is one without a known name.
+        kfuncs: Kernel functions called, sorted.
+        facts: Name of each fact that holds (of :data:`FACTS`, in that order), and what shows it: helpers, kernel functions,
+            programs.
+    """
+
+    programs: tuple[ProgramBehaviour, ...] = ()
+    maps: tuple[MapBehaviour, ...] = ()
+    helpers: tuple[str, ...] = ()
+    kfuncs: tuple[str, ...] = ()
+    facts: Mapping[str, tuple[str, ...]] = {}
+
+    @property
+    def only_observes(self) -> bool:
+        """It changes nothing outside of its own maps."""
+        return READING_FACTS.issuperset(self.facts)
+
+
 class Package(Record):
     """A package: inert, checked data.
 
@@ -183,6 +260,8 @@ class Package(Record):
         object_name: Name given to libbpf when the object is opened: internal map names begin with it, cut to 8
             characters.
         object: The ELF object, decompressed. It may still be hostile: only its size was checked.
+        behaviour: What the package says that its object can do; a claim until it is compared with the object. ``None``: it
+            says nothing.
         format: Version of our own format; ``None`` for a package in upstream's dialect.
         upstream_version: What upstream's compiler recorded about itself, or empty.
     """
@@ -197,6 +276,7 @@ class Package(Record):
     exports: tuple[Export, ...] = ()
     poll_timeout_ms: int = 100
     perf_buffer_page_count: int = 64
+    behaviour: Behaviour | None = None
     build: Build | None = None
     format: int | None = None
     upstream_version: str = ""

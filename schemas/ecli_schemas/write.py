@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .model import Build, EventType, Export, Json, MapSpec, Member, Option, Package, Sample, StackTrace
+    from .model import Behaviour, Build, EventType, Export, Json, MapSpec, Member, Option, Package, Sample, StackTrace
 
 _AS_TEXT = "JSON carries integers up to 2^53-1 exactly (RFC 7493, section 2.2), and no lone surrogates; use text for others"
 
@@ -204,6 +204,7 @@ def _ecli(package: Package) -> dict[str, Any]:
         homepage=doc.homepage,
         exports=tuple(exports),
         options=tuple(map(_option, package.options)),
+        behaviour=_behaviour(package.behaviour) if package.behaviour else None,
         build=_build(package.build) if package.build else None,
     )
     return {"format": FORMAT_VERSION, "name": package.name, **parts}
@@ -238,6 +239,28 @@ def _option(option: Option) -> dict[str, Any]:
         **_filled(short=option.short, help=option.help, default_decimal=decimal, choices=option.choices),
         **({} if default is None else {"default": default}),
     }
+
+
+def _behaviour(behaviour: Behaviour) -> dict[str, Any]:
+    return _filled(
+        programs=tuple([{"name": each.name, "type": each.type, "section": each.section} for each in behaviour.programs]),
+        maps=tuple(
+            [
+                {
+                    "name": each.name,
+                    "type": each.type,
+                    "key_size": each.key_size_bytes,
+                    "value_size": each.value_size_bytes,
+                    "max_entries": each.max_entries,
+                    **_filled(memory=each.memory_bytes, memory_per_cpu=each.memory_per_cpu_bytes or None),
+                }
+                for each in behaviour.maps
+            ]
+        ),
+        helpers=behaviour.helpers,
+        kfuncs=behaviour.kfuncs,
+        facts=dict(behaviour.facts) or None,
+    )
 
 
 def _build(build: Build) -> dict[str, Any]:

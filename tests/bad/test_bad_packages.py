@@ -64,6 +64,12 @@ def good() -> dict[str, Any]:
             "name": "tool",
             "exports": [{"map": "events", "types": [{"name": "event"}]}],
             "options": [{"name": "pid", "section": ".rodata", "type": "int", "long": "pid"}],
+            "behaviour": {
+                "programs": [{"name": "on_exec", "type": "tracepoint", "section": "tp/sched/sched_process_exec"}],
+                "maps": [{"name": "events", "type": "ringbuf", "key_size": 0, "value_size": 0, "max_entries": 4096}],
+                "helpers": ["bpf_send_signal"],
+                "facts": {"sends_signals": ["bpf_send_signal"]},
+            },
             "build": {"tools": {"clang": "18.1.8"}},
         },
     }
@@ -174,6 +180,10 @@ BAD: dict[str, Bad] = {
         "upgrade ecli-py",
         PackageVersionError,
     ),
+    "behaviour as text": changed("ecli.behaviour", "harmless", 'expected a behaviour (an object), got "harmless"'),
+    "fact true": changed("ecli.behaviour.facts.sends_signals", True, "expected a list of names, got true"),
+    "program without type": changed("ecli.behaviour.programs.0.type", GONE, "missing"),
+    "memory negative": changed("ecli.behaviour.maps.0.memory", -1, "expected bytes (integer from 0 to 9007199254740991), got -1"),
     "format 0": changed("ecli.format", 0, "expected the integer 1, got 0"),
     "format true": changed("ecli.format", True, "expected the integer 1, got true"),
     "format as text": changed("ecli.format", "1", 'expected the integer 1, got "1"'),

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ecli_schemas.errors import PackageError
-from ecli_schemas.model import EventType, Export, MapSpec, Member, Option, Package, Sample, StackTrace
+from ecli_schemas.model import (
+    Behaviour,
+    EventType,
+    Export,
+    MapBehaviour,
+    MapSpec,
+    Member,
+    Option,
+    Package,
+    ProgramBehaviour,
+    Sample,
+    StackTrace,
+)
 from ecli_schemas.read import read_package
 from ecli_schemas.write import write_package
 
@@ -150,3 +162,24 @@ def test_what_cannot_be_written(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(PackageError) as caught:
         write_package(PACKAGE.replace(**changes))
     assert str(caught.value) == message
+
+
+def test_behaviour() -> None:
+    behaviour = Behaviour(
+        programs=(ProgramBehaviour("on_exec", "tracepoint", "tp/sched/sched_process_exec"),),
+        maps=(MapBehaviour("events", "ringbuf", 0, 0, 4096, 4096), MapBehaviour("per_task", "task_storage", 4, 8, 0)),
+        helpers=("bpf_send_signal",),
+        facts={"sends_signals": ("bpf_send_signal",)},
+    )
+    sizes = {"key_size": 0, "value_size": 0, "max_entries": 4096, "memory": 4096}
+    assert written(behaviour=behaviour)["ecli"]["behaviour"] == {
+        "programs": [{"name": "on_exec", "type": "tracepoint", "section": "tp/sched/sched_process_exec"}],
+        "maps": [
+            {"name": "events", "type": "ringbuf", **sizes},
+            {"name": "per_task", "type": "task_storage", "key_size": 4, "value_size": 8, "max_entries": 0},
+        ],
+        "helpers": ["bpf_send_signal"],
+        "facts": {"sends_signals": ["bpf_send_signal"]},
+    }
+    assert not behaviour.only_observes
+    assert Behaviour(facts={"reads_user_memory": ("bpf_probe_read_user",)}).only_observes
