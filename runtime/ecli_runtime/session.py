@@ -179,7 +179,10 @@ class OpenSession:
             data = pack_value(self._object.btf, variable.type_id, value)
         except OptionError as error:
             raise OptionError(f"option {name}: {error}", error.hint) from error
-        self._section_bytes(variable)[:] = data
+        place = self._section_bytes(variable)
+        if len(place) != len(data):
+            raise BtfError(f"variable {name!r} has {len(place)} bytes, and {len(data)} by its type", "build the package again")
+        place[:] = data
 
     def _section_bytes(self, variable: Global) -> memoryview:
         """Return a variable's own bytes in the initial value of its section, writable."""

@@ -178,9 +178,7 @@ SIGNATURES: dict[str, Signature] = {
     "bpf_program__attach_perf_event": Signature(pointer, (pointer, c_int), check_pointer),  # takes over the descriptor
     "bpf_link__destroy": Signature(c_int, (pointer,), check_ret),
     # perf buffers
-    "perf_buffer__new": Signature(
-        pointer, (c_int, c_long, c_size_t, perf_sample_fn, perf_lost_fn, c_void_p, c_void_p), check_pointer
-    ),
+    "perf_buffer__new": Signature(pointer, (c_int, c_size_t, perf_sample_fn, perf_lost_fn, c_void_p, c_void_p), check_pointer),
     "perf_buffer__consume": Signature(c_int, (pointer,), check_ret),
     "perf_buffer__epoll_fd": Signature(c_int, (pointer,), check_ret),
     "perf_buffer__free": Signature(None, (pointer,)),
