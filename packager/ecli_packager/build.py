@@ -18,6 +18,7 @@ from ecli_packager.errors import CompileError, ToolchainError
 from ecli_packager.exports import TypeFinder, check_header, header_structs
 from ecli_packager.names import find_type, nameable
 from ecli_packager.vmlinux import header_directory
+from ecli_runtime.behaviour import analyse
 from ecli_runtime.libbpf._ffi import lib
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenObject
 from ecli_schemas.model import Build, Package
@@ -105,7 +106,8 @@ def build(request: Request) -> Result:
         texts[request.header.name] = header
     if vmlinux:
         texts["vmlinux.h"] = (vmlinux / "vmlinux.h").read_text()
-    return Result(package.replace(build=_provenance(clang, texts)), diagnostics)
+    package = package.replace(behaviour=analyse(linked, name), build=_provenance(clang, texts))
+    return Result(package, diagnostics)
 
 
 def _compile(compiler: Compiler, sources: tuple[Path, ...]) -> tuple[list[_Unit], str]:

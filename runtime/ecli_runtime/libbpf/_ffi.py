@@ -171,12 +171,16 @@ SIGNATURES: dict[str, Signature] = {
     "bpf_program__name": Signature(c_char_p, (pointer,)),
     "bpf_program__section_name": Signature(c_char_p, (pointer,)),
     "bpf_program__type": Signature(c_int, (pointer,)),
+    "bpf_program__expected_attach_type": Signature(c_int, (pointer,)),
     "bpf_program__set_autoload": Signature(c_int, (pointer, c_bool), check_ret),
     "bpf_program__attach": Signature(pointer, (pointer,), check_pointer),
     "bpf_program__attach_xdp": Signature(pointer, (pointer, c_int), check_pointer),
     "bpf_program__attach_tcx": Signature(pointer, (pointer, c_int, c_void_p), check_pointer, since="1.3"),
     "bpf_program__attach_perf_event": Signature(pointer, (pointer, c_int), check_pointer),  # takes over the descriptor
     "bpf_link__destroy": Signature(c_int, (pointer,), check_ret),
+    # names of the numbers in include/uapi/linux/bpf.h; NULL: this libbpf knows none
+    "libbpf_bpf_prog_type_str": Signature(c_char_p, (c_int,)),
+    "libbpf_bpf_map_type_str": Signature(c_char_p, (c_int,)),
     # perf buffers
     "perf_buffer__new": Signature(pointer, (c_int, c_size_t, perf_sample_fn, perf_lost_fn, c_void_p, c_void_p), check_pointer),
     "perf_buffer__consume": Signature(c_int, (pointer,), check_ret),

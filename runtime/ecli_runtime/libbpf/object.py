@@ -52,6 +52,11 @@ class _Map:
         self.btf_value_type_id: int = lib.bpf_map__btf_value_type_id(handle)
 
     @property
+    def type_name(self) -> str:
+        """Map type as libbpf names it: ``ringbuf``, ``percpu_hash``."""
+        return _type_name(lib.libbpf_bpf_map_type_str(self.type), self.type)
+
+    @property
     def max_entries(self) -> int:
         """Entries it can hold; bytes in a ring buffer."""
         count: int = lib.bpf_map__max_entries(self.handle)
@@ -67,6 +72,10 @@ class _Map:
         if not lib.bpf_map__is_internal(self.handle):
             return ""
         return self.name[self.name.index(".") :]
+
+
+def _type_name(name: bytes | None, number: int) -> str:
+    return name.decode() if name is not None else f"type {number}"
 
 
 class OpenMap(_Map):
@@ -149,6 +158,17 @@ class Program:
         self.name: str = lib.bpf_program__name(handle).decode("utf-8", "replace")
         self.section: str = lib.bpf_program__section_name(handle).decode("utf-8", "replace")
         self.type: int = lib.bpf_program__type(handle)
+
+    @property
+    def type_name(self) -> str:
+        """Program type as libbpf names it: ``tracepoint``, ``sched_cls``; ``unspec`` for a section that it does not know."""
+        return _type_name(lib.libbpf_bpf_prog_type_str(self.type), self.type)
+
+    @property
+    def expected_attach_type(self) -> int:
+        """``enum bpf_attach_type`` (include/uapi/linux/bpf.h), as the section implies it."""
+        number: int = lib.bpf_program__expected_attach_type(self.handle)
+        return number
 
     def set_autoload(self, autoload: bool) -> None:
         """Say whether loading the object loads this program; only before it is loaded."""
