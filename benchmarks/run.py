@@ -65,11 +65,11 @@ def table(result: Result) -> Iterator[str]:
         if values is not None:
             name = f"{target.subject} / {target.base}" if target.base else f"{target.subject} ({result.unit})"
             spread = f"({min(values):.2f} to {max(values):.2f})"
-            yield f"  {name:<32} {statistics.median(values):>6.2f}  {spread:<18} {verdict(result, target)}".rstrip()
+            yield f"  {name:<34} {statistics.median(values):>6.2f}  {spread:<18} {verdict(result, target)}".rstrip()
     for name, figures in result.figures.items():
-        yield f"    {name:<30} {statistics.median(figures):>6.1f} {result.unit} ({min(figures):.1f} to {max(figures):.1f})"
+        yield f"    {name:<32} {statistics.median(figures):>6.1f} {result.unit} ({min(figures):.1f} to {max(figures):.1f})"
     for name, why in result.missing.items():
-        yield f"    {name:<30} missing: {why}"
+        yield f"    {name:<32} missing: {why}"
 
 
 def verdict(result: Result, target: Target) -> str:
