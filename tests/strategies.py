@@ -145,6 +145,9 @@ def exports(draw: st.DrawFn, map_names: list[str]) -> tuple[Export, ...]:
     return tuple([Export(name, draw(types)) for name in chosen])
 
 
+elves = st.binary(max_size=64).map(lambda data: b"\x7fELF" + data)
+
+
 @st.composite
 def packages(draw: st.DrawFn) -> Package:
     """Draw a package of our format."""
@@ -154,7 +157,9 @@ def packages(draw: st.DrawFn) -> Package:
     return Package(
         name=draw(names),
         object_name=draw(names),
-        object=b"\x7fELF" + draw(st.binary(max_size=64)),
+        object=draw(elves),
+        arches=tuple(draw(st.lists(names, max_size=2))),
+        objects=draw(st.dictionaries(names, elves, max_size=2)),
         doc=draw(docs),
         options=tuple(
             [

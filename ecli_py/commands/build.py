@@ -37,7 +37,19 @@ def main(words: list[str]) -> int:
     )
     parser.add_argument("--clang", metavar="PATH", help="clang to use, 14 or newer (default: $CLANG, else ziglang's)")
     parser.add_argument(
-        "--btf", metavar="FILE", type=Path, help="BTF of the kernel that vmlinux.h describes (default: the running one's)"
+        "--btf",
+        metavar="[ARCH=]FILE",
+        action="append",
+        default=[],
+        help="BTF of the kernel that vmlinux.h describes (default: the running one's), for one architecture or for all",
+    )
+    parser.add_argument(
+        "--arch",
+        metavar="ARCH",
+        action="append",
+        default=[],
+        help="machine to build for, as uname -m names it: x86_64, aarch64, riscv64, s390x; repeat it for an object for each in "
+        "one package (default: this machine)",
     )
     parser.add_argument(
         "-I", metavar="DIR", type=Path, action="append", default=[], dest="include", help="look for headers in DIR, too"
@@ -60,7 +72,8 @@ def main(words: list[str]) -> int:
         header,
         _exports(arguments.export),
         arguments.clang,
-        arguments.btf,
+        _btf_files(arguments.btf),
+        tuple(arguments.arch),
         tuple(arguments.include),
         tuple(flags),
     )
@@ -122,6 +135,15 @@ def _split_sources(paths: list[Path]) -> tuple[tuple[Path, ...], Path | None]:
     if not sources or len(headers) > 1:
         raise EcliError("expected C files, and one header at most", "for example: ecli-py build tool.bpf.c tool.h")
     return sources, headers[0] if headers else None
+
+
+def _btf_files(words: list[str]) -> dict[str, Path]:
+    """Return machine (empty: all) → file."""
+    found = {}
+    for word in words:
+        arch, equals, file = word.partition("=")
+        found[arch if equals else ""] = Path(file if equals else word)
+    return found
 
 
 def _exports(words: list[str]) -> dict[str, list[str]]:

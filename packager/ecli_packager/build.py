@@ -19,9 +19,13 @@ from ecli_packager.exports import TypeFinder, check_header, header_structs
 from ecli_packager.names import find_type, nameable
 from ecli_packager.vmlinux import header_directory
 from ecli_runtime.behaviour import analyse
+from ecli_runtime.btf import KIND_STRUCT
 from ecli_runtime.libbpf._ffi import lib
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenObject
 from ecli_schemas.model import Build, Package
+
+# What programs read registers through; it differs by machine, and with it the object.
+_REGISTER_STRUCTS = ("pt_regs", "user_pt_regs", "user_regs_struct")
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Request:
         header: Header whose structs are the events (upstream's second argument), or ``None``.
         exports: Map → C types of its events.
         clang: Path of a clang, or ``None`` for the default.
-        btf: File with the BTF of the kernel to take ``vmlinux.h`` from, or ``None`` for the running one.
+        btf: Machine (or empty, for all) → file with the BTF of the kernel to take ``vmlinux.h`` from, else the running one's.
+        arches: Machines to build for, as ``uname -m`` names them; none: this one.
         include: More directories with headers.
         flags: More words for clang.
     """
@@ -42,7 +47,8 @@ class Request:
     header: Path | None = None
     exports: Mapping[str, list[str]] = field(default_factory=dict)
     clang: str | None = None
-    btf: Path | None = None
+    btf: Mapping[str, Path] = field(default_factory=dict)
+    arches: tuple[str, ...] = ()
     include: tuple[Path, ...] = ()
     flags: tuple[str, ...] = ()
 
@@ -78,12 +84,9 @@ def build(request: Request) -> Result:
     sources = Sources({path: _read(path) for path in request.sources})
     header = _read(request.header) if request.header else ""
     clang = toolchain.find_clang(request.clang)
-    arch = toolchain.host_arch()
-    vmlinux = header_directory(request.btf)
-    author = tuple(path.resolve() for path in request.include)
-    includes = Includes(toolchain.libbpf_headers(), vmlinux, toolchain.system_headers(arch), author)
-    compiler = Compiler(clang, arch, includes, request.flags)
-    units, diagnostics = _compile(compiler, request.sources)
+    arches = toolchain.find_arches(request.arches)
+    compilers = [_compiler(request, clang, arch) for arch in arches]
+    units, diagnostics = _compile(compilers[0], request.sources)
     declared = Declarations.merge([unit.declared for unit in units])
     linked = link([unit.data for unit in units])
     name = _object_name(request.sources[0])
@@ -98,16 +101,33 @@ def build(request: Request) -> Result:
         said = {**exports_of(event_maps, declared, sources), **request.exports}
         types = finder.choose(event_maps, [call for unit in units for call in unit.calls], said)
         absent = {c_name for names in types.values() for c_name in names if find_type(opened.btf, c_name) is None}
+        bound = any(opened.btf.find(each, KIND_STRUCT) for each in _REGISTER_STRUCTS)
+    objects = {compiler.arch.name: _object(compiler, units, absent) for compiler in compilers[1:]}
     if absent:
-        linked = link([_recompile(compiler, unit, absent) for unit in units])
+        linked = _object(compilers[0], units, absent)
     package = describe(request.sources[0].name.partition(".")[0], name, linked, types, declared, sources)
     texts = {path.name: text for path, text in sources.texts.items()}
     if request.header:
         texts[request.header.name] = header
-    if vmlinux:
-        texts["vmlinux.h"] = (vmlinux / "vmlinux.h").read_text()
-    package = package.replace(behaviour=analyse(linked, name), build=_provenance(clang, texts))
+    for compiler in compilers:
+        if compiler.includes.vmlinux:
+            label = "vmlinux.h" if len(compilers) == 1 else f"{compiler.arch.name}/vmlinux.h"
+            texts[label] = (compiler.includes.vmlinux / "vmlinux.h").read_text()
+    same = [arch for arch, data in objects.items() if data == linked]
+    package = package.replace(
+        arches=(arches[0].name, *same) if request.arches or bound else (),
+        objects={arch: data for arch, data in objects.items() if arch not in same},
+        behaviour=analyse(linked, name),
+        build=_provenance(clang, texts),
+    )
     return Result(package, diagnostics)
+
+
+def _compiler(request: Request, clang: toolchain.Clang, arch: toolchain.Arch) -> Compiler:
+    btf = request.btf.get(arch.name) or request.btf.get("")
+    author = tuple(path.resolve() for path in request.include)
+    includes = Includes(toolchain.libbpf_headers(), header_directory(btf), toolchain.system_headers(arch), author)
+    return Compiler(clang, arch, includes, request.flags)
 
 
 def _compile(compiler: Compiler, sources: tuple[Path, ...]) -> tuple[list[_Unit], str]:
@@ -121,11 +141,9 @@ def _compile(compiler: Compiler, sources: tuple[Path, ...]) -> tuple[list[_Unit]
     return units, diagnostics
 
 
-def _recompile(compiler: Compiler, unit: _Unit, absent: set[str]) -> bytes:
-    """Return a unit's object with those of the absent types in its BTF that it knows."""
-    known = unit.declared.names
-    referenced = sorted(absent & known)
-    return compiler.compile(unit.source, referenced)[0] if referenced else unit.data
+def _object(compiler: Compiler, units: list[_Unit], absent: set[str]) -> bytes:
+    """Compile and link the units with those types in BTF that are absent otherwise, each where it is known."""
+    return link([compiler.compile(unit.source, sorted(absent & unit.declared.names))[0] for unit in units])
 
 
 def _provenance(clang: toolchain.Clang, texts: Mapping[str, str]) -> Build:

@@ -8,7 +8,9 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +59,25 @@ def host_arch() -> Arch:
     if machine not in ARCHES:
         raise ToolchainError(f"machine {machine} is not supported", f"supported: {', '.join(ARCHES)}")
     return ARCHES[machine]
+
+
+def find_arches(names: Sequence[str]) -> list[Arch]:
+    """Return machines by name, this one if none is named; the first has the byte order of this one.
+
+    Raises:
+        ToolchainError: One is not supported, or none has this machine's byte order, in which the object is examined.
+    """
+    for name in names:
+        if name not in ARCHES:
+            raise ToolchainError(f"architecture {name!r} is not supported", f"supported: {', '.join(ARCHES)}")
+    found = [ARCHES[name] for name in dict.fromkeys(names)] or [host_arch()]
+    native = "bpfel" if sys.byteorder == "little" else "bpfeb"
+    found.sort(key=lambda arch: arch.target != native)
+    if found[0].target != native:
+        raise ToolchainError(
+            f"{found[0].name} has another byte order than this machine", f"build for both: add --arch {host_arch().name}"
+        )
+    return found
 
 
 @dataclass(frozen=True)

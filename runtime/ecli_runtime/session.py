@@ -100,7 +100,7 @@ class OpenSession:
 
     def __init__(self, package: Package, kernel_btf: str | None = None) -> None:
         self.package = package
-        self._object = OpenObject.open(package.object, package.object_name, kernel_btf)
+        self._object = OpenObject.open(package.object_for(os.uname().machine), package.object_name, kernel_btf)
         try:
             self._globals = {each.name: each for each in find_globals(self._object.btf)}
             self._maps = _match_maps(package, self._object.maps)
@@ -179,20 +179,23 @@ class OpenSession:
             data = pack_value(self._object.btf, variable.type_id, value)
         except OptionError as error:
             raise OptionError(f"option {name}: {error}", error.hint) from error
-        place = self._section_bytes(variable)
-        if len(place) != len(data):
-            raise BtfError(f"variable {name!r} has {len(place)} bytes, and {len(data)} by its type", "build the package again")
-        place[:] = data
+        self._section_bytes(variable)[:] = data
 
     def _section_bytes(self, variable: Global) -> memoryview:
         """Return a variable's own bytes in the initial value of its section, writable."""
+        size_bytes = self._object.btf.size_bytes(variable.type_id)
+        if size_bytes != variable.size_bytes:
+            message = f"variable {variable.name!r} has {variable.size_bytes} bytes in its section and {size_bytes} by its type"
+            raise BtfError(message, "build the package again")
         for each in self._object.maps:
             if each.data_section == variable.section:
                 whole = each.initial_value()
                 if whole is None:
                     break
                 if variable.byte_offset + variable.size_bytes > len(whole):
-                    raise BtfError(f"variable {variable.name!r} lies outside of section {variable.section}")
+                    raise BtfError(
+                        f"variable {variable.name!r} lies outside of section {variable.section}", "build the package again"
+                    )
                 return whole[variable.byte_offset : variable.byte_offset + variable.size_bytes]
         raise OptionError(f"variable {variable.name!r} in section {variable.section} cannot be set")
 

@@ -430,6 +430,11 @@ _BEHAVIOUR = record(
     optional("kfuncs", _NAMES),
     optional("facts", mapping_of("an object with facts", _NAMES)),
 )
+_BASE64 = string("base64 text", str.isascii, 0, MAX_DOCUMENT_SIZE_BYTES)
+_OBJECT_SIZE = integer(f"bytes (integer from 1 to {MAX_OBJECT_SIZE_BYTES})", 1, MAX_OBJECT_SIZE_BYTES)
+_OBJECT: Check[dict[str, Any]] = record(
+    "an object for a machine (an object)", dict, required("bpf_object", _BASE64), required("bpf_object_size", _OBJECT_SIZE)
+)
 _ECLI = record(
     "our part of the package (an object)",
     _ecli,
@@ -439,6 +444,8 @@ _ECLI = record(
     optional("description", _TEXT),
     optional("license", _TEXT),
     optional("homepage", _TEXT),
+    optional("arches", list_of("machines", _NAME)),
+    optional("objects", mapping_of("an object with objects for machines", _OBJECT)),
     optional("exports", list_of("exports", _EXPORT)),
     optional("options", list_of("options", _OPTION)),
     optional("behaviour", _BEHAVIOUR),
@@ -448,8 +455,8 @@ _ECLI = record(
     ),
 )
 _COMPOSED = (
-    required("bpf_object", string("base64 text", str.isascii, 0, MAX_DOCUMENT_SIZE_BYTES)),
-    required("bpf_object_size", integer(f"bytes (integer from 1 to {MAX_OBJECT_SIZE_BYTES})", 1, MAX_OBJECT_SIZE_BYTES)),
+    required("bpf_object", _BASE64),
+    required("bpf_object_size", _OBJECT_SIZE),
     required("meta", METADATA),
 )
 UPSTREAM = record("a package (a JSON object)", _upstream, *_COMPOSED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .errors import PackageError
 from .record import Record
 
 TYPE_CHECKING = False
@@ -260,6 +261,8 @@ class Package(Record):
         object_name: Name given to libbpf when the object is opened: internal map names begin with it, cut to 8
             characters.
         object: The ELF object, decompressed. It may still be hostile: only its size was checked.
+        arches: Machines that ``object`` is for, as ``uname -m`` names them; empty: all of its byte order.
+        objects: Machine → ELF object, for others.
         behaviour: What the package says that its object can do; a claim until it is compared with the object. ``None``: it
             says nothing.
         format: Version of our own format; ``None`` for a package in upstream's dialect.
@@ -269,6 +272,8 @@ class Package(Record):
     name: str
     object_name: str
     object: bytes
+    arches: tuple[str, ...] = ()
+    objects: Mapping[str, bytes] = {}
     doc: Doc = Doc()
     options: tuple[Option, ...] = ()
     maps: tuple[MapSpec, ...] = ()
@@ -280,3 +285,16 @@ class Package(Record):
     build: Build | None = None
     format: int | None = None
     upstream_version: str = ""
+
+    def object_for(self, machine: str) -> bytes:
+        """Return the object for a machine, named as ``uname -m`` does.
+
+        Raises:
+            PackageError: The package has none for it.
+        """
+        if machine in self.objects:
+            return self.objects[machine]
+        if not self.arches or machine in self.arches:
+            return self.object
+        known = ", ".join(sorted({*self.arches, *self.objects}))
+        raise PackageError(f"the package has no object for {machine}, only for {known}", hint=f"build it with --arch {machine}")

@@ -20,6 +20,7 @@ from .wording import expected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
     from .checks import Check
@@ -62,8 +63,9 @@ def read_package(data: bytes | str, *, object: bytes | None = None) -> Package: 
         path = f"${mismatch.path}"
         raise PackageError(mismatch.message, path, _more_problems(document, path) or _REBUILD) from None
     if object is None:
-        object = _inflate(fields.pop("bpf_object"), fields.pop("bpf_object_size"))  # noqa: A001
-    return Package(object=object, **fields)
+        object = _inflate("$", fields)  # noqa: A001
+    objects = {machine: _inflate(f"$.ecli.objects.{machine}", part) for machine, part in fields.pop("objects", {}).items()}
+    return Package(object=object, objects=objects, **fields)
 
 
 # --- from bytes to JSON values ---
@@ -187,37 +189,46 @@ def _more_problems(document: Json, path: str) -> str:
 # --- the object ---
 
 
-def _inflate(text: str, size_bytes: int) -> bytes:
-    """Return the ELF object: base64 (RFC 4648, strict) of a zlib stream (RFC 1950) of exactly ``size_bytes``."""
-    compressed = _from_base64(text)
+def _inflate(path: str, holder: dict[str, Any]) -> bytes:
+    """Return the ELF object that two keys hold, and take them out.
+
+    ``bpf_object`` is base64 (RFC 4648, strict) of a zlib stream (RFC 1950) of exactly ``bpf_object_size`` bytes.
+    """
+    size_bytes: int = holder.pop("bpf_object_size")
+    path = f"{path}.bpf_object"
+
+    def refuse(message: str) -> NoReturn:
+        raise PackageError(message, path, _DAMAGED)
+
+    compressed = _from_base64(holder.pop("bpf_object"), refuse)
     inflator = zlib.decompressobj()
     try:
         data = inflator.decompress(compressed, size_bytes + 1)  # a bomb ends here, one byte too late
     except zlib.error as error:
         reason = str(error).rpartition(": ")[2]
-        raise PackageError(f"corrupt zlib stream ({reason})", "$.bpf_object", _DAMAGED) from error
+        raise PackageError(f"corrupt zlib stream ({reason})", path, _DAMAGED) from error
     if len(data) > size_bytes:
-        _refuse_object(f"size mismatch: bpf_object_size says {size_bytes} bytes, the object has more")
+        refuse(f"size mismatch: bpf_object_size says {size_bytes} bytes, the object has more")
     if not inflator.eof:
-        _refuse_object("truncated zlib stream")
+        refuse("truncated zlib stream")
     if inflator.unused_data:
-        _refuse_object(f"{len(inflator.unused_data)} bytes follow the end of the zlib stream")
+        refuse(f"{len(inflator.unused_data)} bytes follow the end of the zlib stream")
     if len(data) != size_bytes:
-        _refuse_object(f"size mismatch: bpf_object_size says {size_bytes} bytes, the object has {len(data)}")
-    _check_elf(data, "$.bpf_object")
+        refuse(f"size mismatch: bpf_object_size says {size_bytes} bytes, the object has {len(data)}")
+    _check_elf(data, path)
     return data
 
 
-def _from_base64(text: str) -> bytes:
+def _from_base64(text: str, refuse: Callable[[str], NoReturn]) -> bytes:
     if any(blank in text for blank in " \t\r\n"):
-        _refuse_object("base64 text must be in one piece, without blanks or line breaks")
+        refuse("base64 text must be in one piece, without blanks or line breaks")
     try:
         data = binascii.a2b_base64(text)
     except binascii.Error:
         data = b""
     # a2b_base64 skips what is not base64 and stops at the padding; so accept only what encoding gives back.
     if binascii.b2a_base64(data, newline=False) != text.encode():
-        _refuse_object("not base64: cut off, or with characters that it does not have")
+        refuse("not base64: cut off, or with characters that it does not have")
     return data
 
 
@@ -226,7 +237,3 @@ def _check_elf(data: bytes, path: str) -> None:
         raise PackageError(f"the object is not an ELF file; it begins with {data[:4].hex(' ')}", path, _DAMAGED)
     if len(data) > MAX_OBJECT_SIZE_BYTES:
         raise PackageError(f"the object has {len(data)} bytes, the limit is {MAX_OBJECT_SIZE_BYTES}", path, _TOO_LARGE)
-
-
-def _refuse_object(message: str) -> NoReturn:
-    raise PackageError(message, "$.bpf_object", _DAMAGED)

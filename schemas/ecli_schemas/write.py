@@ -30,8 +30,7 @@ def write_package(package: Package) -> bytes:
     import rfc8785  # only the author's side needs it
 
     document: dict[str, Any] = {
-        "bpf_object": binascii.b2a_base64(zlib.compress(package.object, 9), newline=False).decode(),
-        "bpf_object_size": len(package.object),
+        **_object(package.object),
         "meta": _meta(package),
         "ecli": _ecli(package),
     }
@@ -42,6 +41,11 @@ def write_package(package: Package) -> bytes:
     if read_package(data) != package.replace(format=FORMAT_VERSION):
         raise PackageError("cannot be written without loss", hint=_AS_TEXT)
     return data
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    text = binascii.b2a_base64(zlib.compress(data, 9), newline=False).decode()
+    return {"bpf_object": text, "bpf_object_size": len(data)}
 
 
 def _filled(**parts: Any) -> dict[str, Any]:
@@ -202,6 +206,8 @@ def _ecli(package: Package) -> dict[str, Any]:
         description=doc.description,
         license=doc.license,
         homepage=doc.homepage,
+        arches=package.arches,
+        objects={machine: _object(data) for machine, data in package.objects.items()} or None,
         exports=tuple(exports),
         options=tuple(map(_option, package.options)),
         behaviour=_behaviour(package.behaviour) if package.behaviour else None,

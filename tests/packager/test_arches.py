@@ -1,0 +1,73 @@
+"""One package for several machines."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ecli_schemas.errors import PackageError
+from ecli_schemas.model import Package
+from ecli_schemas.read import read_package
+from tests.packager.test_build import HEAD, PROGRAM, SEND
+
+PLAIN = HEAD + "struct event { int pid; };\nRING(events);" + PROGRAM % (SEND % ("struct event", "events"))
+REGISTERS = """
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+SEC("kprobe/do_exit") int BPF_KPROBE(on_exit, long code) { return code == 42; }
+char LICENSE[] SEC("license") = "GPL";
+"""
+BIG_ENDIAN = {"s390x"}
+
+
+def build(directory: Path, text: str, *words: str) -> subprocess.CompletedProcess[str]:
+    (directory / "tool.bpf.c").write_text(text)
+    command = [sys.executable, "-m", "ecli_py", "build", "tool.bpf.c", *words]
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+
+
+def package(directory: Path, text: str, *words: str) -> Package:
+    done = build(directory, text, *words)
+    assert (done.stderr, done.returncode) == ("", 0)
+    return read_package((directory / "tool.json").read_bytes())
+
+
+def test_machines_of_one_byte_order_share_an_object(tmp_path: Path) -> None:
+    built = package(tmp_path, PLAIN, "--arch", "x86_64", "--arch", "aarch64", "--arch", "riscv64", "--arch", "s390x")
+    assert set(built.arches) == {"x86_64", "aarch64", "riscv64"}
+    assert set(built.objects) == BIG_ENDIAN
+    assert built.object_for("aarch64") == built.object_for("x86_64")
+    assert built.object_for("s390x")[5] == 2  # ELFDATA2MSB
+    with pytest.raises(PackageError, match="no object for mips, only for aarch64, riscv64, s390x, x86_64"):
+        built.object_for("mips")
+
+
+def test_an_object_that_reads_no_registers_is_for_every_machine(tmp_path: Path) -> None:
+    built = package(tmp_path, PLAIN)
+    assert (built.arches, built.objects) == ((), {})
+    assert built.object_for("mips") == built.object
+
+
+def test_an_object_that_reads_registers_is_for_its_machine(tmp_path: Path) -> None:
+    built = package(tmp_path, REGISTERS)
+    assert built.arches == (os.uname().machine,)
+
+
+def test_registers_of_another_machine_need_its_types(tmp_path: Path) -> None:
+    other = "aarch64" if os.uname().machine == "x86_64" else "x86_64"
+    done = build(tmp_path, REGISTERS, "--arch", other)
+    assert done.returncode == 1
+    assert f"hint: vmlinux.h is of another architecture; name the BTF of a {other} kernel: --btf {other}=FILE" in done.stderr
+
+
+def test_architectures_that_there_are_not(tmp_path: Path) -> None:
+    done = build(tmp_path, PLAIN, "--arch", "vax")
+    assert done.returncode == 1
+    assert done.stderr == "error: architecture 'vax' is not supported\nhint: supported: x86_64, aarch64, riscv64, s390x\n"
+    done = build(tmp_path, PLAIN, "--arch", "s390x" if sys.byteorder == "little" else "x86_64")
+    assert "has another byte order than this machine" in done.stderr
