@@ -8,7 +8,6 @@ from __future__ import annotations
 import struct
 
 from ecli_runtime.code import code_sections, instruction_layout
-from ecli_runtime.flow import MAX_STEP_COUNT, Flow
 from ecli_runtime.helpers import helper_name
 from ecli_runtime.libbpf.object import OpenObject
 from ecli_schemas.model import FACTS, Behaviour, MapBehaviour, ProgramBehaviour
@@ -109,8 +108,8 @@ _PACKET_WRITES = {
 }
 # Programs to which the kernel passes pointers to its own structs.
 _KERNEL_ARGUMENTS = frozenset((_TRACING, _STRUCT_OPS, _EXT, _LSM))
-# Whatever else they do: unspec, lirc_mode2, flow_dissector, raw_tracepoint_writable, syscall.
-_OTHER_TYPES = frozenset((0, 20, 22, 24, 31))
+# Whatever else they do: unspec, lirc_mode2, flow_dissector, raw_tracepoint_writable.
+_OTHER_TYPES = frozenset((0, 20, 22, 24))
 _LAST_TYPE = _NETFILTER
 
 
@@ -128,16 +127,23 @@ def analyse(data: bytes, object_name: str) -> Behaviour:
         return analyse_open(opened, data)
 
 
-def analyse_open(opened: OpenObject, data: bytes) -> Behaviour:
-    """Return what an object that is open can do; arguments and errors as :func:`analyse`."""
+def analyse_open(opened: OpenObject, data: bytes, follow: bool = True) -> Behaviour:
+    """Return what an object that is open can do; errors as :func:`analyse`.
+
+    Args:
+        opened: The object.
+        data: Its bytes.
+        follow: Follow the programs: how they store and what they return. Otherwise what only that shows is missing.
+    """
     sections = code_sections(data)
     layout = instruction_layout(data)
     helpers, kfuncs = _calls(sections, layout)
     evidence: Evidence = {}
     _add_calls(evidence, helpers, kfuncs)
-    budget = [MAX_STEP_COUNT]
     for program in opened.programs:
-        _add_program(evidence, program, sections, layout, budget)
+        _add_type(evidence, program)
+    if follow:
+        _add_flow(evidence, opened.programs, sections, layout)
     return Behaviour(
         programs=tuple([ProgramBehaviour(each.name, each.type_name, each.section) for each in opened.programs]),
         maps=tuple([map_behaviour(each) for each in opened.maps]),
@@ -182,36 +188,39 @@ def _add_calls(evidence: Evidence, helpers: set[str], kfuncs: set[str]) -> None:
             add(name, ["modifies_packets"])
 
 
-def _add_program(
-    evidence: Evidence, program: Program, sections: Mapping[int, CodeSection], layout: str, budget: list[int]
-) -> None:
-    facts = []
-    kind, attach_type = program.type, program.expected_attach_type
-    if kind in _OTHER_TYPES or kind > _LAST_TYPE:
-        facts.append("other_effects")
-    if kind in (_STRUCT_OPS, _EXT):
-        facts.append("replaces_kernel_functions")
-    verdict, passing = _VERDICTS.get(kind, ("", frozenset()))
-    if kind == _TRACING and attach_type == _MODIFY_RETURN:
-        verdict, passing = "overrides_returns", frozenset((0,))
-    elif kind == _LSM and attach_type == _LSM_CGROUP:
-        passing = frozenset((1,))
-    flow = Flow(sections, layout, passing, budget)
-    place = _find(program, sections)
-    if place is None:
-        flow.complete = False
-    else:
-        flow.follow(*place)
-    if verdict and not (flow.complete and flow.passes):
-        facts.append(verdict)
-    if kind in _CONTEXT_WRITES and (flow.context_written or not flow.complete):
-        facts.append(_CONTEXT_WRITES[kind])
-    if kind in _PACKET_WRITES and (flow.packet_written or not flow.complete):
-        facts.append(_PACKET_WRITES[kind])
-    if kind in _KERNEL_ARGUMENTS and (flow.loaded_read or not flow.complete):
-        facts.append("reads_kernel_memory")
-    for fact in facts:
-        evidence.setdefault(fact, {})[program.name] = None
+def _add_type(evidence: Evidence, program: Program) -> None:
+    """Add what the type of a program alone shows."""
+    if program.type in _OTHER_TYPES or program.type > _LAST_TYPE:
+        evidence.setdefault("other_effects", {})[program.name] = None
+    if program.type in (_STRUCT_OPS, _EXT):
+        evidence.setdefault("replaces_kernel_functions", {})[program.name] = None
+
+
+def _add_flow(evidence: Evidence, programs: list[Program], sections: Mapping[int, CodeSection], layout: str) -> None:
+    """Add what the programs do with their contexts, with packets, and by their verdicts."""
+    from ecli_runtime.flow import MAX_STEP_COUNT, Flow  # a run does without
+
+    budget = [MAX_STEP_COUNT]
+    for program in programs:
+        kind = program.type
+        verdict, passing = _VERDICTS.get(kind, ("", frozenset()))
+        if kind == _TRACING and program.expected_attach_type == _MODIFY_RETURN:
+            verdict, passing = "overrides_returns", frozenset((0,))
+        elif kind == _LSM and program.expected_attach_type == _LSM_CGROUP:
+            passing = frozenset((1,))
+        flow = Flow(sections, layout, passing, budget)
+        place = _find(program, sections)
+        if place is not None:
+            flow.follow(*place)
+        lost = place is None or not flow.complete
+        facts = (
+            verdict if lost or not flow.passes else "",
+            _CONTEXT_WRITES.get(kind, "") if lost or flow.context_written else "",
+            _PACKET_WRITES.get(kind, "") if lost or flow.packet_written else "",
+            "reads_kernel_memory" if kind in _KERNEL_ARGUMENTS and (lost or flow.loaded_read) else "",
+        )
+        for fact in filter(None, facts):
+            evidence.setdefault(fact, {})[program.name] = None
 
 
 def _find(program: Program, sections: Mapping[int, CodeSection]) -> tuple[int, int] | None:
@@ -332,6 +341,12 @@ def contradictions(claimed: Behaviour, found: Behaviour) -> list[str]:
     lines += _differences("program", programs, {each.name: f"{each.type} at {each.section}" for each in found.programs})
     lines += _differences("map", _shapes(claimed), _shapes(found))
     return lines
+
+
+def undeclared(claimed: Behaviour, opened: OpenObject, data: bytes) -> list[str]:
+    """Return contradictions that are found quickly: at the start of a run, without following the programs."""
+    found = analyse_open(opened, data, follow=False)
+    return contradictions(claimed, found.replace(facts={**claimed.facts, **found.facts}))
 
 
 def _shapes(behaviour: Behaviour) -> dict[str, str]:
