@@ -297,6 +297,11 @@ class Session:
             ValueError: The session is closed.
         """
         self._check_open()
+        # Here and in _drain no `yield from`, which would end the inner iterator together with this one: what a consumer that
+        # breaks off has left is there for the next, without waiting.
+        for event in self._queued:
+            timeout_ms = 0
+            yield event
         if not self.stopping:
             due_ms = min((sampler.due_ms() for sampler in self._samplers), default=-1)
             waits = [wait for wait in (timeout_ms, due_ms) if wait >= 0]
@@ -307,8 +312,6 @@ class Session:
                 yield from self._count(sampler.read())
 
     def _drain(self) -> Iterator[Event]:
-        # No `yield from`, which would end the inner iterator together with this one: what a consumer that breaks off has left
-        # is there for the next.
         for event in self._queued:
             yield event
         self._queued = self._read()

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -317,6 +318,27 @@ def test_options_from_python(package: Path) -> None:
         other.wait()
         assert [event["pid"] for event in tool.events(count=2)] == [other.pid, other.pid]
         assert tool.stats.events == 2
+
+
+def test_a_loop_that_is_left_can_be_taken_up_again(package: Path, tmp_path: Path) -> None:
+    with nothing_stays(), ecli_py.open(package) as tool:
+        programs = run_programs(tmp_path, 5)
+        events = [next(tool.events())]
+        for event in tool.events():
+            events.append(event)
+            break
+        events += tool.events(duration_s=0.1)
+        assert_all_seen(programs, events)
+        assert tool.stats.events == len(events)
+
+
+def test_stop_from_another_thread(package: Path) -> None:
+    with nothing_stays(), ecli_py.open(package) as tool:
+        thread = threading.Thread(target=tool.stop)
+        thread.start()
+        for _event in tool.events():
+            pass
+        thread.join()
 
 
 def test_duration_from_python(package: Path, tmp_path: Path) -> None:
