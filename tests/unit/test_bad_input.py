@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 import sys
 import zlib
 from collections.abc import Callable
@@ -63,10 +64,10 @@ def with_meta(change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
 
 
 def bomb() -> dict[str, Any]:
-    """Return a package whose object says that it is small, and is 1 GiB."""
+    """Return a package whose object says that it is small, and is 256 MiB."""
     compressor = zlib.compressobj()
     zeros = bytes(1 << 20)
-    data = compressor.compress(b"\x7fELF") + b"".join(compressor.compress(zeros) for _ in range(1 << 10)) + compressor.flush()
+    data = compressor.compress(b"\x7fELF") + b"".join(compressor.compress(zeros) for _ in range(256)) + compressor.flush()
     return {**document(), "bpf_object": base64.b64encode(data).decode()}
 
 
@@ -75,6 +76,13 @@ def other_byte_order() -> bytes:
     data = bytearray(changed(EI_DATA, order))
     data[E_MACHINE : E_MACHINE + 2] = machine
     return bytes(data)
+
+
+def rodata_of(size_bytes: int) -> bytes:
+    """Return the object with another size of the only variable in ``.rodata`` (struct btf_var_secinfo, type 14)."""
+    before, after = struct.pack("<III", 14, 0, 4), struct.pack("<III", 14, 0, size_bytes)
+    assert elf().count(before) == 1
+    return elf().replace(before, after)
 
 
 NO_PACKAGES: dict[str, tuple[bytes, str]] = {
@@ -100,7 +108,7 @@ BAD_PACKAGES: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "size too large": (lambda: {**document(), "bpf_object_size": len(elf()) + 1}, "size mismatch"),
     "size too small": (lambda: {**document(), "bpf_object_size": len(elf()) - 1}, "size mismatch"),
     "zlib bomb": (bomb, "size mismatch"),
-    "zlib bomb that says so": (lambda: {**bomb(), "bpf_object_size": 1 << 30}, "$.bpf_object_size"),
+    "zlib bomb that says so": (lambda: {**bomb(), "bpf_object_size": 4 + (256 << 20)}, "$.bpf_object_size"),
     "no ELF": (lambda: with_object(b"#!/bin/sh\n"), "not an ELF file"),
     "ELF of another machine": (lambda: with_object(changed(E_MACHINE, 62, 0)), "for machine x86-64, not for eBPF"),
     "ELF of 32 bits": (lambda: with_object(changed(EI_CLASS, 1)), "32-bit"),
@@ -130,6 +138,10 @@ BAD_PACKAGES: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "default of the wrong type": (
         lambda: with_skeleton(lambda skeleton: skeleton["data_sections"][0]["variables"][0].update(value="many")),
         "option only_pid: expected an integer, got 'many'",
+    ),
+    "variable that its section has too small": (
+        lambda: with_object(rodata_of(2)),
+        "variable 'only_pid' has 2 bytes in its section and 4 by its type",
     ),
     "no maps": (lambda: with_skeleton(lambda skeleton: skeleton.update(maps="none")), "$.meta.bpf_skel.maps"),
 }
