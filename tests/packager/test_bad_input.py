@@ -113,3 +113,16 @@ def test_header_without_structs(build: Ecli, tmp_path: Path) -> None:
 def test_missing_events_header(build: Ecli, tmp_path: Path) -> None:
     path = source(tmp_path, declarations=RINGBUF, body=EVENT)
     build("build", path, "gone.h").fails("cannot read gone.h: No such file or directory")
+
+
+def test_clang_that_is_too_old(build: Ecli, tmp_path: Path) -> None:
+    old = tmp_path / "clang"
+    old.write_text("#!/bin/sh\necho 'Debian clang version 13.0.1-11'\n")
+    old.chmod(0o755)
+    build("build", source(tmp_path), "--clang", old).fails(f"{old} is clang 13; building needs 14 or newer", "--clang PATH")
+
+
+def test_annotation_that_is_no_json(build: Ecli, tmp_path: Path) -> None:
+    annotated = "// @cmdarg {short: 'p'}\nconst volatile int level = 1;"
+    path = source(tmp_path, declarations=annotated, body="return level;")
+    build("build", path).fails("tool.bpf.c:", "quote names and text")
