@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 
 from ecli_schemas.errors import EcliError
 
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words after the program's name; ``None`` takes them from the process.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _prepare_streams()
     try:
         return _dispatch(words)
     except EcliError as error:
@@ -47,6 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+
+
+def _prepare_streams() -> None:
+    """Let output go nowhere where its descriptor is closed, and escape characters that the terminal's encoding lacks."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  it stays open to the end
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _settle_stdout() -> None:

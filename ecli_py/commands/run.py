@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from io import TextIOWrapper
 
 from ecli_py.arguments import Arguments
 from ecli_py.cli import printable
@@ -50,6 +51,8 @@ def main(words: list[str]) -> int:
     with _open(package, arguments) as opened:
         duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
         count = None if arguments.count is None else _parse_count(arguments.count)
+        for line in opened.contradictions():
+            sys.stderr.write(f"warning: {printable(line)}\n")
         with Tool(opened.start()) as tool:
             _show(tool, _renderer(arguments.json), duration_s, count)
     return 0
@@ -170,6 +173,8 @@ def _renderer(as_json: bool) -> JsonLines | Text:
     if as_json:
         from ecli_py.render.jsonlines import JsonLines
 
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")  # RFC 8259, section 8.1
         return JsonLines()
     from ecli_py.render.text import Text
 
@@ -182,7 +187,8 @@ def _show(tool: Tool, renderer: JsonLines | Text, duration_s: float | None, coun
         signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(number, stop)
     # From this line on nothing is missed: a script that waits for it may start what it wants to see.
     sys.stderr.write("attached; Ctrl-C ends\n" if sys.stderr.isatty() else "attached\n")
     for batch in tool.batches(duration_s, count):

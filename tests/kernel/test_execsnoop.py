@@ -249,6 +249,34 @@ def test_a_reader_that_has_enough_ends_it_quietly(ecli: Ecli, package: Path, tmp
     assert [line for line in stderr.read_text().splitlines() if not line.startswith("attached")] == []
 
 
+def test_nohup_keeps_it_running(ecli: Ecli, package: Path, tmp_path: Path) -> None:
+    with replace(ecli, prefix=["nohup"]).start("run", package, "--json") as running:
+        running.process.send_signal(signal.SIGHUP)
+        programs = run_programs(tmp_path, 2)
+        outcome = running.end()
+    assert_nothing_lost(outcome)
+    assert_all_seen(programs, outcome.events)
+
+
+@pytest.mark.parametrize(("words", "text"), [(["--json"], '"comm":"prögram"'), ([], r"pr\xf6gram")])
+def test_any_encoding(ecli: Ecli, package: Path, tmp_path: Path, words: list[str], text: str) -> None:
+    (tmp_path / "prögram").symlink_to("/bin/true")
+    with replace(ecli, environment={"PYTHONIOENCODING": "ascii"}).start("run", package, *words) as running:
+        subprocess.run([tmp_path / "prögram"], check=True)
+        outcome = running.end()
+    assert outcome.status == 0, outcome.stderr
+    assert text in outcome.stdout
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_descriptors(ecli: Ecli, package: Path, closed: str) -> None:
+    ecli = replace(ecli, prefix=["sh", "-c", f'exec "$@" {closed}', "sh"])
+    outcome = ecli("run", package, "--duration", "200ms")
+    assert outcome.status == 0
+    assert "Traceback" not in outcome.stderr
+    assert ecli("run", "gone").status == 1
+
+
 def test_full_disk_is_an_error_without_traceback(ecli: Ecli, package: Path) -> None:
     with open("/dev/full", "wb") as full, open(ecli.directory / "errors", "wb") as errors:
         process = subprocess.Popen([sys.executable, "-m", "ecli_py", "run", str(package), "--json"], stdout=full, stderr=errors)
