@@ -343,10 +343,12 @@ def contradictions(claimed: Behaviour, found: Behaviour) -> list[str]:
     return lines
 
 
-def undeclared(claimed: Behaviour, opened: OpenObject, data: bytes) -> list[str]:
-    """Return contradictions that are found quickly: at the start of a run, without following the programs."""
-    found = analyse_open(opened, data, follow=False)
-    return contradictions(claimed, found.replace(facts={**claimed.facts, **found.facts}))
+def undeclared_facts(claimed: Behaviour, found: Behaviour) -> list[str]:
+    """Return the facts that hold of an object and that the package's claim lacks, in words.
+
+    All that is asked of an object for another machine than the one that the claim speaks of: the code differs.
+    """
+    return contradictions(claimed, claimed.replace(facts={**claimed.facts, **found.facts}))
 
 
 def _shapes(behaviour: Behaviour) -> dict[str, str]:

@@ -212,6 +212,21 @@ class OpenSession:
             raise
         return Session(self.package, loaded, self.sources, list(self._globals.values()))
 
+    def contradictions(self) -> list[str]:
+        """Return where the object is not what the package says of its behaviour, as far as a quick look shows; in words.
+
+        The programs are not followed, which `ecli-py inspect` does: this is asked for before each run.
+        """
+        claimed = self.package.behaviour
+        if claimed is None:
+            return []
+        from ecli_runtime.behaviour import analyse_open, contradictions, undeclared_facts
+
+        elf = self.package.object_for(os.uname().machine)
+        found = analyse_open(self._object, elf, follow=False)
+        found = found.replace(facts={**claimed.facts, **found.facts})
+        return contradictions(claimed, found) if elf is self.package.object else undeclared_facts(claimed, found)
+
     def close(self) -> None:
         """Close the object; a second call does nothing."""
         self._object.close()
