@@ -16,7 +16,7 @@ from ecli_packager.describe import Sources, describe, exports_of
 from ecli_packager.dwarf import Declarations, read_declarations
 from ecli_packager.errors import CompileError, ToolchainError
 from ecli_packager.exports import TypeFinder, check_header, header_structs
-from ecli_packager.names import find_type, nameable
+from ecli_packager.names import find_type, nameable, value_type
 from ecli_packager.vmlinux import header_directory
 from ecli_runtime.behaviour import analyse
 from ecli_runtime.btf import KIND_STRUCT
@@ -96,8 +96,10 @@ def build(request: Request) -> Result:
         event_maps = [each.name for each in opened.maps if each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY)]
         if request.header and event_maps:
             check_header(request.header.name, header_structs(header), declared)
-        values = {each.name: each.btf_value_type_id for each in opened.maps}
-        finder = TypeFinder(declared, lambda map_name: nameable(opened.btf, values.get(map_name, 0)), header_structs(header))
+        values = {each.name: value_type(opened.btf, each.btf_value_type_id) for each in opened.maps}
+        keys = [nameable(opened.btf, each.btf_key_type_id) for each in opened.maps]
+        kept = {c_name for c_name, _size in filter(None, (*values.values(), *keys))}
+        finder = TypeFinder(declared, values.get, header_structs(header), kept)
         said = {**exports_of(event_maps, declared, sources), **request.exports}
         types = finder.choose(event_maps, [call for unit in units for call in unit.calls], said)
         absent = {c_name for names in types.values() for c_name in names if find_type(opened.btf, c_name) is None}
@@ -135,7 +137,7 @@ def _compile(compiler: Compiler, sources: tuple[Path, ...]) -> tuple[list[_Unit]
     for source in sources:
         data, said = compiler.compile(source)
         calls = event_calls(data)
-        declared = read_declarations(data, (LIBBPF, VMLINUX, SYSTEM), {call.function for call in calls})
+        declared = read_declarations(data, (LIBBPF, VMLINUX, SYSTEM), set().union(*(call.functions for call in calls)))
         units.append(_Unit(source, data, calls, declared))
         diagnostics += said
     return units, diagnostics

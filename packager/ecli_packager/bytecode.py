@@ -1,7 +1,8 @@
 """What eBPF byte code says about events: at which call, through which map, how many bytes, and where they come from.
 
 A small abstract interpreter: it follows constants, addresses of maps, of map values and of the stack through registers, spills,
-branches and calls of subprograms until nothing changes any more. What it cannot follow it does not know, and says so.
+branches and calls of subprograms until nothing changes any more. A subprogram is run once for each set of arguments that it is
+given, so what one caller passes is not mixed with what another does. What it cannot follow it does not know, and says so.
 
 Instruction format: Documentation/bpf/standardization/instruction-set.rst (RFC 9669).
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from io import BytesIO
 from typing import NamedTuple
 
@@ -29,7 +31,7 @@ PSEUDO_CALL = 1  # source register of a call: of a subprogram
 R_BPF_64_64, R_BPF_64_32 = 1, 10  # relocations of a 64-bit load and of a call; LLVM's BPF ABI
 
 # Helpers by number (___BPF_FUNC_MAPPER in include/uapi/linux/bpf.h).
-MAP_LOOKUP_ELEM, RINGBUF_RESERVE, MAP_LOOKUP_PERCPU_ELEM = 1, 131, 195
+MAP_LOOKUP_ELEM, RINGBUF_RESERVE, MAP_LOOKUP_PERCPU_ELEM, RINGBUF_RESERVE_DYNPTR = 1, 131, 195, 198
 # Those that make events → registers that hold the map, the data (0: it is the result) and the size.
 EVENT_HELPERS = {
     25: (2, 4, 5),  # bpf_perf_event_output(ctx, map, flags, data, size)
@@ -37,7 +39,12 @@ EVENT_HELPERS = {
     121: (2, 4, 5),  # bpf_xdp_output
     130: (1, 2, 3),  # bpf_ringbuf_output(map, data, size, flags)
     RINGBUF_RESERVE: (1, 0, 2),  # bpf_ringbuf_reserve(map, size, flags)
-    198: (1, 0, 2),  # bpf_ringbuf_reserve_dynptr(map, size, flags, dynptr)
+    RINGBUF_RESERVE_DYNPTR: (1, 0, 2),  # bpf_ringbuf_reserve_dynptr(map, size, flags, dynptr)
+}
+# Those that fill the space behind a dynptr → registers that hold the offset there, the data (0: it is the result) and the size.
+DYNPTR_HELPERS = {
+    202: (2, 3, 4),  # bpf_dynptr_write(dynptr, offset, data, size, flags)
+    203: (2, 0, 3),  # bpf_dynptr_data(dynptr, offset, size)
 }
 
 
@@ -61,16 +68,31 @@ class MapValue(NamedTuple):
 
 
 class Stack(NamedTuple):
-    """An address on the stack, in bytes from the frame pointer (negative)."""
+    """An address on the stack of the function that runs, in bytes from the frame pointer (negative)."""
 
     byte_offset: int
 
 
-Known = Const | MapAddress | MapValue | Stack
+class Frame(NamedTuple):
+    """An address on the stack of a function that passes it to a call.
+
+    Attributes:
+        function: The function.
+        call_offset: Byte offset of the instruction after that call, from the start of the function's section.
+        byte_offset: From the lowest address of the function's frame, as DWARF counts.
+    """
+
+    function: str
+    call_offset: int
+    byte_offset: int
+
+
+Known = Const | MapAddress | MapValue | Stack | Frame
 # What a register may hold; None: anything.
 Values = frozenset[Known] | None
 
 MAX_VALUES = 8  # more possibilities than this are as good as none
+MAX_CONTEXTS = 32  # for a subprogram that is called in more ways than this, the ways are joined
 
 
 @dataclass(frozen=True)
@@ -83,6 +105,7 @@ class EventCall:
         origins: Where its bytes may be from, as far as known.
         function: The function that calls.
         byte_offset: Of the instruction after the call, from the start of the function's section.
+        holders: Registers that hold the address of its bytes before the call.
     """
 
     maps: frozenset[str]
@@ -90,6 +113,12 @@ class EventCall:
     origins: frozenset[Known] = frozenset()
     function: str = ""
     byte_offset: int = 0
+    holders: frozenset[int] = frozenset()
+
+    @property
+    def functions(self) -> set[str]:
+        """The functions whose variables tell about the event: the one that calls, and those whose stack it is from."""
+        return {self.function} | {origin.function for origin in self.origins if isinstance(origin, Frame)}
 
 
 class Instruction(NamedTuple):
@@ -116,6 +145,23 @@ class Function:
     name: str
     start: int
     code: dict[int, Instruction]
+
+    @cached_property
+    def frame_bytes(self) -> int:
+        """Size of its stack frame: to the lowest address that the code mentions."""
+        lowest, pointer = 0, -1  # the register that the frame pointer has just been copied to
+        for instruction in self.code.values():
+            opcode, destination, source, offset, immediate, _symbol = instruction
+            if (opcode & 7 in (CLASS_ST, CLASS_STX) and destination == FRAME_POINTER) or (opcode & 7 == CLASS_LDX and source == FRAME_POINTER):
+                lowest = min(lowest, offset)
+            elif opcode == CLASS_ALU64 and destination == pointer:
+                lowest = min(lowest, immediate)
+            pointer = destination if opcode == CLASS_ALU64 | MOV | SOURCE_REGISTER and source == FRAME_POINTER else -1
+        return -lowest + 7 & ~7
+
+    def frame(self, index: int, value: Stack) -> Frame:
+        """Return what an address on the stack is to others, when the call at an index passes it on."""
+        return Frame(self.name, self.start + (index + 1) * 8, value.byte_offset + self.frame_bytes)
 
 
 @dataclass(frozen=True)
@@ -194,99 +240,123 @@ def _instructions(
 
 def interpret(functions: list[Function]) -> list[EventCall]:
     """Return the calls that make events, in the order of the code."""
-    by_name = {function.name: function for function in functions}
     called = {
         instruction.symbol for function in functions for instruction in function.code.values() if _is_subprogram_call(instruction)
     }
-    entries = {function.name: _entry({}) for function in functions if function.name not in called}
-    results: dict[str, Values] = {}
-    finder = _Interpreter(by_name, entries, results)
-    while finder.step():
-        pass
-    found: list[EventCall] = []
+    interpreter = _Interpreter({function.name: function for function in functions})
     for function in functions:
-        states = finder.states(function)
-        for index in sorted(states):
-            found += _events(function, index, function.code[index], states[index])
-    return found
+        if function.name not in called:
+            interpreter.enter(function.name, {})
+    interpreter.run()
+    found: dict[EventCall, None] = {}
+    for function in functions:
+        for states in interpreter.states(function):
+            found.update(dict.fromkeys(_events(function, states)))
+    return list(found)
 
 
 def _is_subprogram_call(instruction: Instruction) -> bool:
     return instruction.opcode == CALL and instruction.source == PSEUDO_CALL
 
 
-def _entry(arguments: dict[int, frozenset[Known]]) -> State:
-    return State({**arguments, FRAME_POINTER: frozenset({Stack(0)})})
+Arguments = frozenset[tuple[int, frozenset[Known]]]
+
+
+@dataclass
+class _Context:
+    """A function with one set of arguments.
+
+    Attributes:
+        function: The function.
+        entry: Its state at entry.
+        result: What it may return; empty: it has not returned yet.
+        callers: The contexts that call it so, by identity.
+    """
+
+    function: Function
+    entry: State
+    result: Values = frozenset()
+    callers: dict[int, _Context] = field(default_factory=dict)
 
 
 class _Interpreter:
     """Runs functions until neither their entry states nor their results change."""
 
-    def __init__(self, functions: dict[str, Function], entries: dict[str, State], results: dict[str, Values]) -> None:
-        self._functions, self._entries, self._results = functions, entries, results
-        self._dirty = list(entries)
+    def __init__(self, functions: dict[str, Function]) -> None:
+        self._functions = functions
+        self._contexts: dict[str, dict[Arguments | None, _Context]] = {name: {} for name in functions}
+        self._dirty: list[_Context] = []
 
-    def step(self) -> bool:
-        """Run one function; return whether any is left."""
-        if not self._dirty:
-            return False
-        self.states(self._functions[self._dirty.pop()])
-        return True
+    def run(self) -> None:
+        """Run what has to be run, until nothing has."""
+        while self._dirty:
+            self._states(self._dirty.pop(0))
 
-    def states(self, function: Function) -> dict[int, State]:
-        """Return the state before each instruction that can be reached."""
+    def states(self, function: Function) -> Iterator[dict[int, State]]:
+        """Yield the state before each instruction that can be reached, for each way that a function is called."""
+        for context in list(self._contexts[function.name].values()):
+            yield self._states(context)
+
+    def enter(self, name: str | None, arguments: dict[int, frozenset[Known]]) -> _Context | None:
+        """Return the context of a function with these arguments; a new one will be run."""
+        if name is None or name not in self._functions:
+            return None
+        contexts = self._contexts[name]
+        entry = State({**arguments, FRAME_POINTER: frozenset({Stack(0)})})
+        key: Arguments | None = frozenset(arguments.items())
+        if key not in contexts and len(contexts) >= MAX_CONTEXTS:
+            key = None
+            entry = contexts[key].entry.join(entry) if key in contexts else entry
+        if key not in contexts:
+            contexts[key] = _Context(self._functions[name], entry)
+            self._dirty.append(contexts[key])
+        elif contexts[key].entry != entry:
+            contexts[key].entry = entry
+            self._dirty.append(contexts[key])
+        return contexts[key]
+
+    def _states(self, context: _Context) -> dict[int, State]:
         states: dict[int, State] = {}
-        entry = self._entries.get(function.name)
-        pending = [(min(function.code), entry)] if entry is not None and function.code else []
+        code = context.function.code
+        pending = [(min(code), context.entry)] if code else []
         while pending:
             index, state = pending.pop()
             before = states.get(index)
             joined = state if before is None else before.join(state)
-            if joined == before or index not in function.code:
+            if joined == before or index not in code:
                 continue
             states[index] = joined
-            instruction = function.code[index]
+            instruction = code[index]
             if instruction.opcode == EXIT:
-                self._leave(function, joined.registers.get(0))
+                self._leave(context, joined.registers.get(0))
                 continue
-            after = self._after(function, instruction, joined)
-            pending += [(each, after) for each in _successors(index, instruction)]
+            after = self._after(context, index, instruction, joined)
+            if after is not None:
+                pending += [(each, after) for each in _successors(index, instruction)]
         return states
 
-    def _after(self, function: Function, instruction: Instruction, state: State) -> State:
+    def _after(self, context: _Context, index: int, instruction: Instruction, state: State) -> State | None:
         if _is_subprogram_call(instruction):
-            self._enter(function, instruction.symbol, state)
-            return _after_call(state, self._results.get(instruction.symbol or ""))
+            arguments: dict[int, frozenset[Known]] = {
+                register: frozenset(context.function.frame(index, each) if isinstance(each, Stack) else each for each in values)
+                for register, values in state.registers.items()
+                if 1 <= register <= 5
+            }
+            callee = self.enter(instruction.symbol, arguments)
+            if callee is None:
+                return _after_call(state, None)
+            callee.callers[id(context)] = context
+            # As long as it has not returned, nothing comes after.
+            return None if callee.result == frozenset() else _after_call(state, callee.result)
         if instruction.opcode == CALL:
             return _after_call(state, _helper_result(instruction, state))
         return _execute(instruction, state)
 
-    def _enter(self, caller: Function, name: str | None, state: State) -> None:
-        if name is None or name not in self._functions:
-            return
-        # Addresses on the caller's stack mean nothing in the callee's frame.
-        arguments = {
-            register: values
-            for register, values in state.registers.items()
-            if 1 <= register <= 5 and not any(isinstance(value, Stack) for value in values)
-        }
-        before = self._entries.get(name)
-        entry = _entry(arguments)
-        joined = entry if before is None else before.join(entry)
-        if joined != before:
-            self._entries[name] = joined
-            self._dirty += [name, caller.name]
-
-    def _leave(self, function: Function, values: Values) -> None:
-        before = self._results.get(function.name, values)
-        joined = None if before is None or values is None else before | values
-        if function.name not in self._results or joined != before:
-            self._results[function.name] = joined
-            self._dirty += [
-                each.name
-                for each in self._functions.values()
-                if any(_is_subprogram_call(one) and one.symbol == function.name for one in each.code.values())
-            ]
+    def _leave(self, context: _Context, values: Values) -> None:
+        joined = None if context.result is None or values is None else context.result | values
+        if joined != context.result:
+            context.result = joined
+            self._dirty += context.callers.values()
 
 
 def _successors(index: int, instruction: Instruction) -> list[int]:
@@ -366,25 +436,56 @@ def _compute(opcode: int, left: Values, right: Values) -> Values:
                 return None
             if isinstance(one, Const):
                 found.add(Const(operation(one.value, other.value) & mask))
-            elif opcode & 0xF0 == 0 and isinstance(one, MapValue):
-                found.add(MapValue(one.map, one.byte_offset + other.value))
-            elif opcode & 0xF0 == 0 and isinstance(one, Stack):
-                found.add(Stack(one.byte_offset + other.value))
+            elif opcode & 0xF0 == 0 and isinstance(one, MapValue | Stack | Frame):
+                found.add(one._replace(byte_offset=one.byte_offset + other.value))
             else:
                 return None
     return frozenset(found)
 
 
-def _events(function: Function, index: int, instruction: Instruction, state: State) -> Iterator[EventCall]:
-    if instruction.opcode != CALL or instruction.source != 0 or instruction.immediate not in EVENT_HELPERS:
-        return
-    map_register, data_register, size_register = EVENT_HELPERS[instruction.immediate]
-    registers = state.registers
-    sizes = registers.get(size_register, frozenset())
-    yield EventCall(
-        frozenset(each.name for each in registers.get(map_register, frozenset()) if isinstance(each, MapAddress)),
-        frozenset(each.value for each in sizes if isinstance(each, Const)),
-        registers.get(data_register, frozenset()) if data_register else frozenset(),
+def _events(function: Function, states: dict[int, State]) -> Iterator[EventCall]:
+    dynptrs: dict[Known, frozenset[Known]] = {}  # address of a dynptr on the stack → what ring buffers it is of
+    filled = set()  # dynptrs whose first bytes are written in a piece of known size
+    reserved = []
+    for index in sorted(states):
+        instruction, registers = function.code[index], states[index].registers
+        if instruction.opcode != CALL or instruction.source != 0:
+            continue
+        helper = instruction.immediate
+        if helper in EVENT_HELPERS:
+            map_register, data_register, size_register = EVENT_HELPERS[helper]
+            maps = registers.get(map_register, frozenset())
+            call = _event(function, index, registers, maps, data_register, size_register)
+            if helper == RINGBUF_RESERVE_DYNPTR and not call.sizes_bytes:
+                pointers = registers.get(4, frozenset())
+                dynptrs.update(dict.fromkeys(pointers, maps))
+                reserved.append((pointers, call))
+            else:
+                yield call
+        elif helper in DYNPTR_HELPERS:
+            offset_register, data_register, size_register = DYNPTR_HELPERS[helper]
+            for pointer in registers.get(1, frozenset()) & dynptrs.keys():
+                call = _event(function, index, registers, dynptrs[pointer], data_register, size_register)
+                if registers.get(offset_register) == frozenset({Const(0)}) and call.sizes_bytes:
+                    filled.add(pointer)
+                    yield call
+    yield from (call for pointers, call in reserved if not pointers & filled)
+
+
+def _event(
+    function: Function,
+    index: int,
+    registers: dict[int, frozenset[Known]],
+    maps: frozenset[Known],
+    data_register: int,
+    size_register: int,
+) -> EventCall:
+    origins = registers.get(data_register, frozenset()) if data_register else frozenset()
+    return EventCall(
+        frozenset(each.name for each in maps if isinstance(each, MapAddress)),
+        frozenset(each.value for each in registers.get(size_register, frozenset()) if isinstance(each, Const)),
+        frozenset(function.frame(index, each) if isinstance(each, Stack) else each for each in origins),
         function.name,
         function.start + (index + 1) * 8,
+        frozenset(register for register, values in registers.items() if origins and values == origins),
     )

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from elftools.dwarf.dwarf_expr import DWARFExprParser
 from elftools.dwarf.locationlists import BaseAddressEntry, LocationEntry, LocationExpr, LocationParser
@@ -40,6 +40,22 @@ class Struct:
     line: int = 0
 
 
+class Place(NamedTuple):
+    """Where a variable is while a piece of code runs.
+
+    Attributes:
+        begin: Where the code begins, in bytes from the start of the section.
+        end: And where it ends.
+        register: The register that holds the variable, or ``None``.
+        stack_offset: Bytes from the lowest address of the stack frame, or ``None``.
+    """
+
+    begin: int
+    end: int
+    register: int | None = None
+    stack_offset: int | None = None
+
+
 @dataclass(frozen=True)
 class Local:
     """A local variable, or one of a function that was inlined.
@@ -48,14 +64,13 @@ class Local:
         c_name: Its type; of a pointer the type that it points to.
         size_bytes: ``sizeof`` that type.
         pointer: It is a pointer.
-        ranges: (begin, end, register) in bytes from the start of the section; the register holds a pointer, and is -1 for what
-            lies on the stack.
+        places: Where it is.
     """
 
     c_name: str
     size_bytes: int
     pointer: bool
-    ranges: tuple[tuple[int, int, int], ...]
+    places: tuple[Place, ...]
 
 
 @dataclass
@@ -171,12 +186,12 @@ class _Locals:
         named = _name_type(_target(found) if pointer else _target(origin))
         if named is None:
             return None
-        return Local(*named, pointer, tuple(self._ranges(die)))
+        return Local(*named, pointer, tuple(self._places(die)))
 
-    def _ranges(self, die: Any) -> Iterator[tuple[int, int, int]]:
+    def _places(self, die: Any) -> Iterator[Place]:
         places = self._locations.parse_from_attribute(die.attributes["DW_AT_location"], self._version, die)
         if isinstance(places, LocationExpr):
-            yield from self._range(0, 1 << 62, places.loc_expr)
+            yield from self._place(0, 1 << 62, places.loc_expr)
             return
         base = 0
         for place in places:
@@ -184,14 +199,20 @@ class _Locals:
                 base = place.base_address
             elif isinstance(place, LocationEntry):
                 start = 0 if place.is_absolute else base
-                yield from self._range(start + place.begin_offset, start + place.end_offset, place.loc_expr)
+                yield from self._place(start + place.begin_offset, start + place.end_offset, place.loc_expr)
 
-    def _range(self, begin: int, end: int, expression: list[int]) -> Iterator[tuple[int, int, int]]:
-        operations = [operation.op_name for operation in self._expressions.parse_expr(expression)]
-        if len(operations) == 1 and operations[0].startswith("DW_OP_reg"):
-            yield begin, end, int(operations[0].removeprefix("DW_OP_reg"))
-        elif any(operation in _STACK_OPERATIONS for operation in operations):
-            yield begin, end, -1
+    def _place(self, begin: int, end: int, expression: list[int]) -> Iterator[Place]:
+        operations = self._expressions.parse_expr(expression)
+        if len(operations) == 1 and operations[0].op_name.startswith("DW_OP_reg"):
+            yield Place(begin, end, register=int(operations[0].op_name.removeprefix("DW_OP_reg")))
+            return
+        before = 0  # bytes of the variable that are elsewhere
+        for operation in operations:
+            if operation.op_name in _STACK_OPERATIONS:
+                yield Place(begin, end, stack_offset=operation.args[0] - before)
+                return
+            if operation.op_name == "DW_OP_piece":
+                before += operation.args[0]
 
 
 def _name_type(die: Any) -> tuple[str, int] | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
-from ecli_packager.bytecode import EventCall, MapValue, Stack
+from ecli_packager.bytecode import EventCall, Frame, MapValue
 from ecli_packager.dwarf import Declarations, Local
 from ecli_packager.errors import ExportError
 
@@ -39,12 +39,18 @@ class TypeFinder:
         declared: What the author's files declare.
         map_value: Returns the C name and size of the type of a map's values, or ``None`` for a map without one.
         header: Structs of the header that the user named; they alone count if there are any.
+        kept: C names of the types of keys and values of maps: less likely events than others.
     """
 
     def __init__(
-        self, declared: Declarations, map_value: Callable[[str], tuple[str, int] | None], header: Iterable[str] = ()
+        self,
+        declared: Declarations,
+        map_value: Callable[[str], tuple[str, int] | None],
+        header: Iterable[str] = (),
+        kept: Collection[str] = (),
     ) -> None:
         self._declared = declared
+        self._kept = kept
         self._map_value = map_value
         self._known = {struct.c_name: struct for struct in declared.structs}
         self._pool = [self._known[f"struct {name}"] for name in header if f"struct {name}" in self._known] or declared.structs
@@ -94,9 +100,14 @@ class TypeFinder:
             fitting = [name for name, size_bytes in sources if size_bytes == size]
             candidates = [struct.c_name for struct in self._pool if struct.size_bytes == size]
             agreed = [name for name in fitting if name in candidates] or candidates or fitting
-            if len(agreed) != 1:
+            # A union of events is room for any of them, and the struct of its size is the one that is meant.
+            structs = [name for name in candidates if not name.startswith("union ")]
+            structs = [name for name in structs if name in fitting] or structs
+            others = [name for name in agreed if name not in self._kept]
+            unique = next((group for group in (structs, agreed, others) if len(group) == 1), None)
+            if unique is None:
                 raise self._question(map_name, f"events of {size} bytes", agreed)
-            found += agreed
+            found += unique
         return found
 
     def _sources(self, call: EventCall) -> list[tuple[str, int]]:
@@ -105,12 +116,24 @@ class TypeFinder:
         for origin in call.origins:
             if isinstance(origin, MapValue) and origin.byte_offset == 0 and (value := self._map_value(origin.map)):
                 found[value] = None
-        variables = self._declared.locals.get(call.function, [])
-        if any(isinstance(origin, Stack) for origin in call.origins):
-            found.update(dict.fromkeys((each.c_name, each.size_bytes) for each in variables if _on_stack(each, call)))
-        elif not call.origins:
-            found.update(dict.fromkeys((each.c_name, each.size_bytes) for each in variables if _takes_result(each, call)))
+            elif isinstance(origin, Frame):
+                found.update(dict.fromkeys((each.c_name, each.size_bytes) for each in self._on_stack(origin)))
+        if not found:
+            tells = _holds_address if call.origins else _takes_result
+            variables = [each for each in self._declared.locals.get(call.function, []) if each.pointer]
+            found.update(dict.fromkeys((each.c_name, each.size_bytes) for each in variables if tells(each, call)))
         return list(found)
+
+    def _on_stack(self, frame: Frame) -> list[Local]:
+        """Return the variables at an address on the stack; if there is none, all that are on the stack then."""
+        at = frame.call_offset - 8
+        alive = [
+            (each, place.stack_offset)
+            for each in self._declared.locals.get(frame.function, [])
+            for place in each.places
+            if not each.pointer and place.stack_offset is not None and place.begin <= at < place.end
+        ]
+        return [each for each, place in alive if place == frame.byte_offset] or [each for each, _place in alive]
 
     def _question(self, map_name: str, what: str, candidates: list[str]) -> ExportError:
         if candidates:
@@ -130,15 +153,14 @@ def _calls_of(map_name: str, maps: list[str], calls: list[EventCall]) -> list[Ev
     return [call for call in calls if map_name in call.maps or (not call.maps and len(maps) == 1)]
 
 
-def _on_stack(variable: Local, call: EventCall) -> bool:
-    # LLVM does not know the final offsets on an eBPF stack, so the place cannot be compared: type and lifetime must do.
+def _holds_address(variable: Local, call: EventCall) -> bool:
     at = call.byte_offset - 8
-    return not variable.pointer and any(begin <= at < end and where == -1 for begin, end, where in variable.ranges)
+    return any(place.begin <= at < place.end and place.register in call.holders for place in variable.places)
 
 
 def _takes_result(variable: Local, call: EventCall) -> bool:
-    return variable.pointer and any(
-        0 <= begin - call.byte_offset <= _TAKEN_WITHIN_BYTES and where >= 0 for begin, _end, where in variable.ranges
+    return any(
+        0 <= place.begin - call.byte_offset <= _TAKEN_WITHIN_BYTES and place.register is not None for place in variable.places
     )
 
 

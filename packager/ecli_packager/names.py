@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ecli_packager.ctypes_text import type_text
-from ecli_runtime.btf import KIND_ENUM, KIND_FLOAT, KIND_INT, KIND_STRUCT, KIND_TYPEDEF, KIND_UNION, Btf
+from ecli_runtime.btf import KIND_ENUM, KIND_FLOAT, KIND_INT, KIND_STRUCT, KIND_TYPEDEF, KIND_UNION, Array, Btf, Composite
 
 
 def find_type(btf: Btf, c_name: str) -> int | None:
@@ -19,3 +19,16 @@ def nameable(btf: Btf, type_id: int) -> tuple[str, int] | None:
         return None
     name = type_text(btf, type_id)
     return (name, btf.size_bytes(type_id)) if find_type(btf, name) is not None else None
+
+
+def value_type(btf: Btf, type_id: int) -> tuple[str, int] | None:
+    """Return C name and size of the type of a map's values, as :func:`nameable`; ``None`` also for a struct of nothing but bytes.
+
+    Such a struct is room to build something in, and says nothing about what that is.
+    """
+    _, bare = btf.resolve(type_id)
+    if isinstance(bare, Composite) and len(bare.members) == 1:
+        _, member = btf.resolve(bare.members[0].type_id)
+        if isinstance(member, Array) and btf.size_bytes(member.element) == 1:
+            return None
+    return nameable(btf, type_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecli_packager.bytecode import EventCall, Function, Instruction, MapValue, Stack, interpret
+from ecli_packager.bytecode import EventCall, Frame, Function, Instruction, MapValue, interpret
 
 
 def op(
@@ -55,7 +55,8 @@ def test_reserve() -> None:
 def test_data_on_the_stack_and_size_in_a_copied_register() -> None:
     code = function("f", move(6, 24), load_map(2), copy(4, 10), add(4, -24), copy(5, 6), call(25), EXIT)
     (found,) = interpret([code])
-    assert (set(found.maps), set(found.sizes_bytes), set(found.origins)) == ({"events"}, {24}, {Stack(-24)})
+    assert (set(found.maps), set(found.sizes_bytes), set(found.origins)) == ({"events"}, {24}, {Frame("f", 56, 0)})
+    assert found.holders == {4}
 
 
 def test_data_in_the_value_of_another_map() -> None:
@@ -96,7 +97,35 @@ def test_arguments_and_results_of_subprograms_are_followed() -> None:
 def test_a_subprogram_that_is_called_twice() -> None:
     first = function("f", load_map(1, "a"), move(2, 8), subprogram("send"), EXIT)
     second = function("g", load_map(1, "b"), move(2, 16), subprogram("send"), EXIT)
-    assert events(first, second, function("send", call(131), EXIT)) == [({"a", "b"}, {8, 16})]
+    assert events(first, second, function("send", call(131), EXIT)) == [({"a"}, {8}), ({"b"}, {16})]
+
+
+def test_what_lies_on_the_stack_of_the_caller() -> None:
+    first = function("f", op(0x7A, 10, offset=-40), copy(1, 10), add(1, -24), subprogram("send"), EXIT)
+    send = function("send", copy(2, 1), load_map(1), move(3, 24), subprogram("output"), EXIT)
+    (found,) = interpret([first, send, function("output", call(130), EXIT)])
+    assert (set(found.origins), found.function, found.functions) == ({Frame("f", 32, 16)}, "output", {"output", "f"})
+
+
+def test_a_subprogram_that_is_called_in_many_ways() -> None:
+    calls = [word for size in range(100) for word in (*load_map(1), *move(2, size * 8), *subprogram("send"))]
+    found = events(function("f", calls, EXIT), function("send", call(131), EXIT))
+    assert found[:2] == [({"events"}, {0}), ({"events"}, {8})]
+    assert found[-1] == ({"events"}, set())
+
+
+def test_code_behind_a_call_that_has_not_returned_yet_is_not_guessed_at() -> None:
+    code = function("f", subprogram("size"), copy(2, 0), load_map(1), subprogram("send"), EXIT)
+    assert events(code, function("size", move(0, 8), EXIT), function("send", call(131), EXIT)) == [({"events"}, {8})]
+
+
+def test_the_first_piece_of_a_record_behind_a_dynptr_tells() -> None:
+    pointer = copy(4, 10), add(4, -16)
+    reserve = [*load_map(1), *op(0x61, 2, 6), *[word for part in pointer for word in part], *call(198)]
+    write = [*copy(1, 10), *add(1, -16), *move(2, 0), *copy(3, 10), *add(3, -24), *move(4, 8), *call(202)]
+    rest = [*copy(1, 10), *add(1, -16), *move(2, 8), *copy(3, 10), *add(3, -48), *move(4, 24), *call(202)]
+    assert events(function("f", reserve, write, rest, EXIT)) == [({"events"}, {8})]
+    assert events(function("f", reserve, EXIT)) == [({"events"}, set())]
 
 
 def test_loops_end() -> None:

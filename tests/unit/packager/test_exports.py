@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 
-from ecli_packager.bytecode import EventCall, MapValue, Stack
-from ecli_packager.dwarf import Declarations, Local, Struct
+from ecli_packager.bytecode import EventCall, Frame, MapValue
+from ecli_packager.dwarf import Declarations, Local, Place, Struct
 from ecli_packager.errors import ExportError
 from ecli_packager.exports import TypeFinder, header_structs
 
 EVENT, OTHER, PAIR = Struct("struct event", 24), Struct("struct other", 40), Struct("pair_t", 24)
 
 
-def call(maps: str, *sizes: int, origin: MapValue | Stack | None = None) -> EventCall:
+def call(maps: str, *sizes: int, origin: MapValue | Frame | None = None) -> EventCall:
     origins = frozenset({origin} if origin else ())
-    return EventCall(frozenset(maps.split()), frozenset(sizes), origins, "f", 80)
+    return EventCall(frozenset(maps.split()), frozenset(sizes), origins, "f", 80, frozenset({4}))
 
 
 def choose(
@@ -22,10 +24,11 @@ def choose(
     named: dict[str, list[str]] | None = None,
     header: list[str] | None = None,
     variables: list[Local] | None = None,
+    kept: Collection[str] = (),
 ) -> dict[str, list[str]]:
     declared = Declarations(structs, {}, {"f": variables or []})
-    values = {"heap": ("struct event", 24), "huge": ("struct other", 40)}
-    return TypeFinder(declared, values.get, header or []).choose(maps.split(), calls, named or {})
+    values = {"heap": ("struct event", 24), "huge": ("struct other", 40), "union": ("union every", 24)}
+    return TypeFinder(declared, values.get, header or [], kept).choose(maps.split(), calls, named or {})
 
 
 def test_the_size_tells() -> None:
@@ -65,21 +68,42 @@ def test_a_variable_length_is_of_the_type_it_is_taken_from() -> None:
 
 def test_a_variable_on_the_stack_tells() -> None:
     variables = [
-        Local("pair_t", 24, False, ((0, 200, -1),)),
-        Local("struct event", 24, False, ((100, 200, -1),)),  # not alive at the call
-        Local("struct event", 24, True, ((0, 200, 3),)),
+        Local("pair_t", 24, False, (Place(0, 200, stack_offset=8),)),
+        Local("struct event", 24, False, (Place(100, 200, stack_offset=8),)),  # not alive at the call
+        Local("struct event", 24, True, (Place(0, 200, register=3),)),
     ]
-    assert choose([call("events", 24, origin=Stack(-24))], [EVENT, PAIR], variables=variables) == {"events": ["pair_t"]}
+    calls = [call("events", 24, origin=Frame("f", 80, 8))]
+    assert choose(calls, [EVENT, PAIR], variables=variables) == {"events": ["pair_t"]}
+    elsewhere = Local("struct event", 24, False, (Place(0, 200, stack_offset=32),))
+    assert choose(calls, [EVENT, PAIR], variables=[*variables, elsewhere]) == {"events": ["pair_t"]}
 
 
 def test_the_pointer_that_takes_the_reserved_record_tells() -> None:
-    variables = [Local("struct event", 24, True, ((0, 300, 6),)), Local("pair_t", 24, True, ((88, 300, 6),))]
+    variables = [Local("struct event", 24, True, (Place(0, 300, 6),)), Local("pair_t", 24, True, (Place(88, 300, 6),))]
     assert choose([call("events", 24)], [EVENT, PAIR], variables=variables) == {"events": ["pair_t"]}
 
 
+def test_the_pointer_to_room_in_a_map_tells() -> None:
+    variables = [Local("struct event", 24, True, (Place(0, 300, 6),)), Local("pair_t", 24, True, (Place(0, 300, 4),))]
+    for sizes in ((), (24,)):
+        calls = [call("events", *sizes, origin=MapValue("bytes", 0))]
+        assert choose(calls, [EVENT, PAIR], variables=variables) == {"events": ["pair_t"]}
+
+
+def test_a_union_of_events_is_room_for_the_struct() -> None:
+    every = Struct("union every", 24)
+    assert choose([call("events", 24, origin=MapValue("union", 0))], [EVENT, every]) == {"events": ["struct event"]}
+    assert choose([call("events", 24, origin=MapValue("union", 0))], [EVENT, PAIR, every]) == {"events": ["union every"]}
+
+
+def test_what_maps_keep_is_less_likely() -> None:
+    assert choose([call("events", 24)], [EVENT, PAIR], kept={"struct event"}) == {"events": ["pair_t"]}
+    assert choose([call("events", 24)], [EVENT], kept={"struct event"}) == {"events": ["struct event"]}
+
+
 def test_a_number_can_be_an_event() -> None:
-    variables = [Local("__u32", 4, False, ((0, 300, -1),))]
-    assert choose([call("events", 4, origin=Stack(-4))], [EVENT], variables=variables) == {"events": ["__u32"]}
+    variables = [Local("__u32", 4, False, (Place(0, 300, stack_offset=0),))]
+    assert choose([call("events", 4, origin=Frame("f", 80, 0))], [EVENT], variables=variables) == {"events": ["__u32"]}
 
 
 def test_what_is_named_wins_and_may_leave_out_the_keyword() -> None:
