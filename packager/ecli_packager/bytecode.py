@@ -152,7 +152,8 @@ class Function:
         lowest, pointer = 0, -1  # the register that the frame pointer has just been copied to
         for instruction in self.code.values():
             opcode, destination, source, offset, immediate, _symbol = instruction
-            if (opcode & 7 in (CLASS_ST, CLASS_STX) and destination == FRAME_POINTER) or (opcode & 7 == CLASS_LDX and source == FRAME_POINTER):
+            base = {CLASS_ST: destination, CLASS_STX: destination, CLASS_LDX: source}.get(opcode & 7)
+            if base == FRAME_POINTER:
                 lowest = min(lowest, offset)
             elif opcode == CLASS_ALU64 and destination == pointer:
                 lowest = min(lowest, immediate)
