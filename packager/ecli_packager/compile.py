@@ -19,6 +19,12 @@ from ecli_runtime.libbpf._ffi import lib
 LIBBPF, VMLINUX, SYSTEM = "libbpf", "kernel", "system"
 
 
+_CLASH = re.compile(r"conflicting types for|static declaration of .* follows non-static|redefinition of .* as different kind")
+
+# What older compilers only warned of and clang has made an error since: programs that were written for those must build unmodified.
+_ONLY_WARNINGS = ("int-conversion", "incompatible-pointer-types", "incompatible-function-pointer-types", "implicit-int")
+
+
 @dataclass(frozen=True)
 class Includes:
     """Where headers are looked for besides the source's own directory.
@@ -66,8 +72,8 @@ class Compiler:
             CompileError: clang refused it.
         """
         done, data = self._run(source, referenced, ())
-        if done.returncode and "conflicting types for" in done.stderr:
-            # vmlinux.h declares the kernel's kfuncs; a source that declares one with other types must win.
+        if done.returncode and _CLASH.search(done.stderr):
+            # vmlinux.h declares the kernel's kfuncs; a source that has one of these names for itself must win.
             done, data = self._run(source, referenced, ("-DBPF_NO_KFUNC_PROTOTYPES",))
         if done.returncode:
             raise CompileError(f"{source}: compilation failed", done.stderr, self._hint(done.stderr))
@@ -102,6 +108,7 @@ class Compiler:
             *self.clang.command,
             *("-target", self.arch.target, "-mcpu=v3", "-O2", "-g", f"-D__TARGET_ARCH_{self.arch.define}"),
             *("-Wno-unknown-attributes", "-Wno-missing-declarations"),
+            *(f"-Wno-error={warning}" for warning in _ONLY_WARNINGS),
             *(
                 "-nostdlibinc",
                 "-fdebug-compilation-dir=.",

@@ -185,3 +185,23 @@ def test_what_is_wrong_with_a_source_is_said(make: Make, text: str, error: type[
     if "undeclared" in text:
         assert isinstance(caught.value, CompileError)
         assert "tool.bpf.c:9:9: error: use of undeclared identifier 'undeclared'" in caught.value.diagnostics
+
+
+def test_a_source_may_have_the_name_of_a_kfunc_for_itself(tmp_path: Path) -> None:
+    source = tmp_path / "tool.bpf.c"
+    source.write_text(
+        '#include "vmlinux.h"\n#include <bpf/bpf_helpers.h>\n'
+        "static __noinline int bpf_task_release(int value) { return value + 1; }\n"
+        'SEC("raw_tp/sched_process_exec") int on_exec(void *ctx) { return bpf_task_release(1); }\n'
+        'char LICENSE[] SEC("license") = "GPL";\n'
+    )
+    assert build(Request((source,))).package.programs[0].name == "on_exec"
+
+
+def test_what_clang_used_to_warn_of_is_a_warning(tmp_path: Path) -> None:
+    source = tmp_path / "tool.bpf.c"
+    source.write_text(
+        HEAD + 'SEC("raw_tp/sched_process_exec") int on_exec(void *ctx) { int *p = 5; char *q = p; return q == ctx; }\n'
+    )
+    result = build(Request((source,)))
+    assert "warning: incompatible integer to pointer conversion" in result.diagnostics
