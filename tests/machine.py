@@ -47,13 +47,18 @@ def _can_unshare() -> bool:
     return subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
 
 
-def hiding(*directories: str) -> list[str]:
-    """Return the words that start a command in a mount namespace of its own where these directories are empty."""
+def mounting(**filesystems: str) -> list[str]:
+    """Return the words that start a command in a mount namespace of its own, with file systems mounted: type → directory."""
     need_kernel()
     if not _can_unshare():
         missing("permission to make mount namespaces")
-    mounts = "".join(f"mount -t tmpfs none {directory}\n" for directory in directories)
+    mounts = "".join(f"mount -t {kind} none {directory}\n" for kind, directory in filesystems.items())
     return ["unshare", "--mount", "--propagation", "private", "sh", "-ec", mounts + 'exec "$@"', "sh"]
+
+
+def hiding(*directories: str) -> list[str]:
+    """Return the words that start a command in a mount namespace of its own where these directories are empty."""
+    return [word for directory in directories for word in mounting(tmpfs=directory)]
 
 
 def python_for_anybody() -> str:

