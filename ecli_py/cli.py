@@ -27,6 +27,7 @@ COMMANDS = {
     "run": "run a package and show its events",
     "build": "build a package from eBPF C",
     "init": "write a starter for a new tool",
+    "inspect": "show what a package is and what it can do",
 }
 
 

@@ -23,11 +23,12 @@ def load_package(reference: str | os.PathLike[str], object_file: str | None = No
     Raises:
         EcliError: It cannot be read, or is no package.
     """
-    data = _read(reference)
-    return read_package(data, object=_read(object_file) if object_file is not None else None)
+    data = read_source(reference)
+    return read_package(data, object=read_source(object_file) if object_file is not None else None)
 
 
-def _read(path: str | os.PathLike[str]) -> bytes:
+def read_source(path: str | os.PathLike[str]) -> bytes:
+    """Return the bytes of a package or of an object; arguments and errors as :func:`load_package`."""
     try:
         if path == "-":
             data = sys.stdin.buffer.read(MAX_DOCUMENT_SIZE_BYTES + 1)

@@ -340,7 +340,7 @@ def contradictions(claimed: Behaviour, found: Behaviour) -> list[str]:
     programs = {each.name: f"{each.type} at {each.section}" for each in claimed.programs}
     lines += _differences("program", programs, {each.name: f"{each.type} at {each.section}" for each in found.programs})
     lines += _differences("map", _shapes(claimed), _shapes(found))
-    return lines
+    return [line.replace("\n", r"\n") for line in lines]  # a name from the object must not begin a line of its own
 
 
 def undeclared_facts(claimed: Behaviour, found: Behaviour) -> list[str]:

@@ -109,7 +109,7 @@ class _Reader:
         (at,) = struct.unpack_from(self.prefix + "Q", self.data, 40)
         size, count, self.names_index = struct.unpack_from(self.prefix + "HHH", self.data, 58)
         layout = struct.Struct(self.prefix + "IIQQQQIIQQ")
-        if not at or size != layout.size:
+        if not 0 < at <= len(self.data) - layout.size or size != layout.size:
             raise _damaged()
         first = _Header(layout.unpack_from(self.data, at))
         if count == 0:  # more than the field can say

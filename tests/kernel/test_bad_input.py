@@ -56,6 +56,12 @@ def test_no_permission(ordinary_user: Ecli, package: Path) -> None:
     ordinary_user("run", "-", stdin=package.read_bytes()).fails("error: no permission to load eBPF programs", "sudo")
 
 
+def test_inspecting_needs_no_permission(ordinary_user: Ecli, package: Path) -> None:
+    outcome = ordinary_user("inspect", "-", stdin=package.read_bytes())
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert "It only observes" in outcome.stdout
+
+
 def test_unreadable_package(ordinary_user: Ecli, package: Path) -> None:
     copy = ordinary_user.directory / "x.json"
     copy.touch(mode=0o600)

@@ -1,0 +1,120 @@
+"""``ecli-py inspect``: what a package is, and what its object can do."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+
+from ecli_py.inspection import Inspection
+from ecli_py.parser import Parser
+from ecli_py.source import read_source
+from ecli_schemas.errors import EcliError, PackageError
+from ecli_schemas.read import read_package
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ecli_schemas.model import Package
+
+
+def main(words: list[str]) -> int:
+    """Inspect a package; returns the exit status."""
+    parser = Parser(
+        "ecli-py inspect",
+        "Show what a package is and what it can do, read from its object. Nothing is loaded; no privileges are needed.",
+    )
+    parser.add_argument("package", metavar="PACKAGE", help="file, or - for standard input")
+    parser.add_argument("--arch", metavar="ARCH", help="machine whose object is shown or written (default: this one)")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    output.add_argument(
+        "--object", metavar="FILE", help="only write the ELF object out, for bpftool or any loader; - is standard output"
+    )
+    arguments = parser.parse_args(words)
+    data = read_source(arguments.package)
+    package = _read(data)
+    arch, elf = _choose(package, arguments.arch)
+    if arguments.object is not None:
+        _write_object(arguments.object, elf)
+        return 0
+    inspection = Inspection(package, data, arch, elf)
+    if arguments.json:
+        # In ASCII: JSON text may hold characters that a terminal obeys.
+        text = json.dumps(inspection.document, indent=2) + "\n"
+    else:
+        from ecli_py.render.inspection import render
+
+        text = render(inspection.document)
+    sys.stdout.write(text)
+    if inspection.document["contradictions"]:
+        sys.stdout.flush()
+        raise EcliError(
+            "what the package says that it can do is not what its object can do",
+            "do not run it before somebody you trust has told why, or built it again from its source",
+        )
+    return 0
+
+
+def _read(data: bytes) -> Package:
+    try:
+        return read_package(data)
+    except PackageError as error:
+        if "--object" in error.hint:  # of `run`, which takes such pairs
+            raise PackageError(str(error), hint="inspect needs a whole package; ecli-py run takes metadata and object") from error
+        raise
+
+
+def _choose(package: Package, wanted: str | None) -> tuple[str, bytes]:
+    """Return a machine and its object: the one that was asked for, else this one if there is an object for it, else the first.
+
+    Raises:
+        PackageError: There is none for the machine that was asked for.
+    """
+    if wanted is not None:
+        return wanted, package.object_for(wanted)
+    here = os.uname().machine
+    try:
+        return here, package.object_for(here)
+    except PackageError:
+        return package.arches[0], package.object
+
+
+def _write_object(path: str, elf: bytes) -> None:
+    """Write an object to a new file, whole or not at all, or to standard output."""
+    try:
+        if path == "-":
+            if sys.stdout.isatty():
+                raise EcliError(
+                    "the object is binary data, and standard output is a terminal", "write it to a file: --object FILE"
+                )
+            sys.stdout.buffer.write(elf)
+            sys.stdout.buffer.flush()
+        elif os.path.exists(path) and not os.path.isfile(path):  # a pipe or /dev/null
+            with open(path, "wb") as file:
+                file.write(elf)
+        else:
+            _create(path, elf)
+    except BrokenPipeError:
+        raise
+    except FileExistsError as error:
+        # `run --object` reads such a file, so it may well be somebody's only copy.
+        raise EcliError(f"{path} is there already, and has other contents", "choose another name, or remove it first") from error
+    except OSError as error:
+        raise EcliError(f"cannot write {path}: {error.strerror}", "choose another place") from error
+
+
+def _create(path: str, elf: bytes) -> None:
+    if os.path.exists(path):
+        with open(path, "rb") as existing:
+            if existing.read(len(elf) + 1) == elf:
+                return
+        raise FileExistsError(path)
+    directory, name = os.path.split(path)
+    with tempfile.NamedTemporaryFile(dir=directory or ".", prefix=f".{name}.") as file:
+        file.write(elf)
+        file.flush()
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(file.name, 0o666 & ~umask)
+        os.link(file.name, path)  # fails if somebody else has just made it

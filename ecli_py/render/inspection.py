@@ -1,0 +1,212 @@
+"""An inspection as text for people. All of it may be hostile: nothing but printable characters leaves this module."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+
+from ecli_py.render.plain import columns, one_line, size_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+# Each fact in the words of somebody who is asked to let the program run.
+_FACTS = {
+    "writes_user_memory": "can write to the memory of processes",
+    "sends_signals": "can send signals to processes, so end them",
+    "overrides_returns": "can change what functions return",
+    "drops_or_redirects_packets": "can drop or redirect packets",
+    "modifies_packets": "can change packets",
+    "denies_operations": "can refuse what processes ask the kernel for",
+    "changes_sockets": "can change sockets, their addresses, or which of them gets a connection",
+    "replaces_kernel_functions": "replaces functions of the kernel, or of programs in it",
+    "other_effects": "can have effects that are not described here",
+    "reads_user_memory": "reads the memory of processes",
+    "reads_kernel_memory": "reads the memory of the kernel",
+}
+_DIALECTS = {"ecli-py": "of ecli-py, format {format}", "eunomia-bpf": "of eunomia-bpf {upstream_version}"}
+
+
+def render(document: dict[str, Any]) -> str:
+    """Return the text of an inspection (:class:`ecli_py.inspection.Inspection`), with headings in bold on a terminal."""
+    on_terminal = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    style = _Style(on_terminal)
+    blocks = [_title(document, style), *_warning(document, style)]
+    for heading, lines in _sections(document):
+        blocks.append([style.bold(heading), *(lines or ["  none"])])
+    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+class _Style:
+    def __init__(self, on_terminal: bool) -> None:
+        self._on_terminal = on_terminal
+
+    def bold(self, text: str) -> str:
+        return f"\x1b[1m{text}\x1b[0m" if self._on_terminal else text
+
+    def red(self, text: str) -> str:
+        return f"\x1b[1;31m{text}\x1b[0m" if self._on_terminal else text
+
+
+def _width() -> int:
+    try:
+        return max(os.get_terminal_size(1).columns - 1, 40)
+    except OSError:
+        return 100
+
+
+def _wrapped(text: str, indent: str = "  ", hanging: str | None = None) -> list[str]:
+    return textwrap.wrap(
+        text,
+        _width(),
+        initial_indent=indent,
+        subsequent_indent=indent if hanging is None else hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _title(document: dict[str, Any], style: _Style) -> list[str]:
+    lines = [style.bold(one_line(f"{document['name']} {document['version']}"))]
+    said = dict.fromkeys(one_line(document[part]) for part in ("brief", "description", "details"))
+    lines += [line for text in said if text for line in _wrapped(text, "")]
+    file = document["file"]
+    dialect = _DIALECTS[document["dialect"]].format(**document)
+    rows = [
+        ("license", one_line(document["license"]) or "not said"),
+        *([("homepage", one_line(document["homepage"]))] if document["homepage"] else []),
+        ("package", one_line(f"{dialect}, {size_text(file['size'])}")),
+        ("digest", file["digest"]),
+        *[("object", _object(each)) for each in document["objects"]],
+    ]
+    return [*lines, *columns(rows, "")]
+
+
+def _object(each: dict[str, Any]) -> str:
+    arches = ", ".join(map(one_line, each["arches"])) or f"any {each['byte_order']}-endian machine"
+    return f"for {arches}; {size_text(each['size'])}"
+
+
+def _warning(document: dict[str, Any], style: _Style) -> Iterator[list[str]]:
+    lines = document["contradictions"]
+    if lines:
+        heading = style.red("WARNING: this package does not tell the truth about what it can do.")
+        yield [heading, *(line for text in lines for line in _wrapped(f"* {one_line(text)}", "  ", "    "))]
+
+
+def _sections(document: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    where = "" if document["verified"] else " (as the package says: this machine cannot open its object)"
+    yield f"What it can do{where}", list(_behaviour(document["behaviour"]))
+    yield "Programs", list(_programs(document["programs"]))
+    yield "Maps", list(_maps(document["maps"]))
+    yield "Options", list(_options(document["options"]))
+    yield "Events", list(_events(document["events"], {each["name"]: each for each in document["maps"]}))
+    yield "WebAssembly", []
+    yield "Build", list(_build(document["build"]))
+
+
+def _behaviour(behaviour: dict[str, Any]) -> Iterator[str]:
+    facts = behaviour["facts"]
+    if behaviour["only_observes"]:
+        yield "  It only observes: it changes nothing outside of its own maps."
+    for fact, shown in facts.items():
+        text = _FACTS.get(fact, one_line(fact))
+        yield from _wrapped(f"* {text}: {_list(shown)}", "  ", "    ")
+    for word, names in (("helpers called", behaviour["helpers"]), ("kernel functions called", behaviour["kfuncs"])):
+        if names:
+            yield from _wrapped(f"{word}: {_list(name.removeprefix('bpf_') for name in names)}", "  ", "    ")
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(map(one_line, names))
+
+
+def _programs(programs: list[dict[str, Any]]) -> Iterator[str]:
+    rows = [("NAME", "TYPE", "ATTACHES TO")]
+    for each in programs:
+        said = ", ".join(f"{name} {value}" for name, value in each["attach"].items())
+        rows.append((one_line(each["name"]), one_line(each["type"]), one_line(each["section"] + (f" ({said})" if said else ""))))
+    if programs:
+        yield from columns(rows)
+
+
+def _maps(maps: list[dict[str, Any]]) -> Iterator[str]:
+    if not maps:
+        return
+    rows = [("NAME", "TYPE", "KEY", "VALUE", "ENTRIES", "MEMORY, AT MOST")]
+    for each in maps:
+        is_ring = each["type"].endswith("ringbuf")
+        entries = "" if is_ring else str(each["max_entries"])
+        rows.append(
+            (
+                one_line(each["name"]),
+                one_line(each["type"]),
+                "" if is_ring else str(each["key_size"]),
+                "" if is_ring else str(each["value_size"]),
+                entries,
+                _memory(each["memory"], each["memory_per_cpu"]),
+            )
+        )
+    yield from columns(rows)
+    known = sum(each["memory"] or 0 for each in maps)
+    per_cpu = sum(each["memory_per_cpu"] for each in maps)
+    unbounded = [each["name"] for each in maps if each["memory"] is None]
+    text = f"together about {_memory(known, per_cpu)}"
+    yield from _wrapped(text + (f", without {_list(unbounded)}, which grow with use" if unbounded else ""))
+
+
+def _memory(once: int | None, per_cpu: int) -> str:
+    if once is None:
+        return "grows with use"
+    if per_cpu and not once:
+        return f"{size_text(per_cpu)} per CPU"
+    return size_text(once) + (f" + {size_text(per_cpu)} per CPU" if per_cpu else "")
+
+
+def _options(options: list[dict[str, Any]]) -> Iterator[str]:
+    for each in options:
+        flags = f"--{each['long']}" + (f", -{each['short']}" if each["short"] else "")
+        choices = f" ({', '.join(each['choices'])})" if each["choices"] else ""
+        yield "  " + one_line(f"{flags}  {each['type']}{choices}, default {_default(each['default'])}")
+        yield from _wrapped(one_line(each["help"]), "      ")
+
+
+def _default(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return "as compiled"
+    return "empty" if value == "" else str(value)
+
+
+def _events(events: list[dict[str, Any]], maps: dict[str, dict[str, Any]]) -> Iterator[str]:
+    for each in events:
+        sample = maps.get(each["map"], {}).get("sample")
+        how = ""
+        if sample:
+            how = f" (a map, read every {sample['interval_ms']} ms{_sample(sample)})"
+        yield f"  {one_line(each['map']) or 'all maps'}{how}:" + ("" if each["types"] else " type not known, shown as bytes")
+        for event_type in each["types"]:
+            if event_type["role"] != "event":
+                yield f"    {event_type['role']}:"
+            # The definition is made of escaped names; only its line breaks are not.
+            indent = "    " if event_type["role"] == "event" else "      "
+            text = event_type["c"] or f"// {one_line(event_type['name']) or 'no type information'}, {event_type['size']} bytes"
+            yield from (indent + line for line in text.splitlines())
+
+
+def _sample(sample: dict[str, Any]) -> str:
+    kind = {"log2_hist": ", shown as a log2 histogram", "linear_hist": ", shown as a linear histogram"}.get(sample["kind"], "")
+    return kind + (", and emptied" if sample["clear"] else "")
+
+
+def _build(build: dict[str, Any] | None) -> Iterator[str]:
+    if build is None:
+        yield "  not recorded"
+        return
+    if build["tools"]:
+        yield from _wrapped("tools: " + ", ".join(one_line(f"{name} {version}") for name, version in build["tools"].items()))
+    yield from columns([(one_line(name), one_line(digest)) for name, digest in build["sources"].items()])
