@@ -7,6 +7,7 @@ import importlib.metadata
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from ecli_packager import toolchain
@@ -16,10 +17,10 @@ from ecli_packager.describe import Sources, describe, exports_of
 from ecli_packager.dwarf import Declarations, read_declarations
 from ecli_packager.errors import CompileError, ToolchainError
 from ecli_packager.exports import TypeFinder, check_header, header_structs
-from ecli_packager.names import find_type, nameable, value_type
+from ecli_packager.names import find_type, nameable, type_at
 from ecli_packager.vmlinux import header_directory
 from ecli_runtime.behaviour import analyse
-from ecli_runtime.btf import KIND_STRUCT
+from ecli_runtime.btf import KIND_STRUCT, Btf
 from ecli_runtime.libbpf._ffi import lib
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenObject
 from ecli_schemas.model import Build, Package
@@ -96,10 +97,10 @@ def build(request: Request) -> Result:
         event_maps = [each.name for each in opened.maps if each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY)]
         if request.header and event_maps:
             check_header(request.header.name, header_structs(header), declared)
-        values = {each.name: value_type(opened.btf, each.btf_value_type_id) for each in opened.maps}
-        keys = [nameable(opened.btf, each.btf_key_type_id) for each in opened.maps]
-        kept = {c_name for c_name, _size in filter(None, (*values.values(), *keys))}
-        finder = TypeFinder(declared, values.get, header_structs(header), kept)
+        values = {each.name: each.btf_value_type_id for each in opened.maps}
+        ids = [*values.values(), *(each.btf_key_type_id for each in opened.maps)]
+        kept = {named[0] for named in (nameable(opened.btf, each) for each in ids) if named}
+        finder = TypeFinder(declared, partial(_map_value, opened.btf, values), header_structs(header), kept)
         said = {**exports_of(event_maps, declared, sources), **request.exports}
         types = finder.choose(event_maps, [call for unit in units for call in unit.calls], said)
         absent = {c_name for names in types.values() for c_name in names if find_type(opened.btf, c_name) is None}
@@ -123,6 +124,10 @@ def build(request: Request) -> Result:
         build=_provenance(clang, texts),
     )
     return Result(package, diagnostics)
+
+
+def _map_value(btf: Btf, values: Mapping[str, int], map_name: str, byte_offset: int) -> tuple[str, int] | None:
+    return type_at(btf, values.get(map_name, 0), byte_offset)
 
 
 def _compiler(request: Request, clang: toolchain.Clang, arch: toolchain.Arch) -> Compiler:

@@ -15,10 +15,10 @@ from ecli_packager.dwarf import Declarations
 from ecli_packager.errors import AnnotationError, CompileError
 from ecli_packager.layout import layout
 from ecli_packager.names import find_type
-from ecli_runtime.btf import Btf, Composite, Enum
+from ecli_runtime.btf import Array, Btf, Composite, Enum, Qualifier, Typedef
 from ecli_runtime.decode.plan import make_plan
 from ecli_runtime.decode.python import make_decoder
-from ecli_runtime.globals import find_globals, is_settable
+from ecli_runtime.globals import Global, find_globals, is_settable
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenMap, OpenObject, Program
 from ecli_runtime.session import LOST_SUFFIX
 from ecli_schemas.model import Doc, EventType, Export, MapSpec, Member, Option, Package, ProgramSpec, Sample, StackTrace
@@ -146,7 +146,7 @@ def _options(opened: OpenObject, declared: Declarations, sources: Sources) -> li
         initial = sections.get(variable.section)
         if variable.section == ".kconfig" or not is_settable(btf, variable.type_id) or initial is None:
             continue
-        if variable.name.startswith("__") or variable.name in counters:
+        if variable.name.startswith("__") or variable.name in counters or _is_folded(btf, variable):
             continue
         comment = sources.comment(declared, variable.name)
         said = _object_annotation(comment, "cmdarg", variable.name)
@@ -168,6 +168,18 @@ def _options(opened: OpenObject, declared: Declarations, sources: Sources) -> li
             )
         )
     return found
+
+
+def _is_folded(btf: Btf, variable: Global) -> bool:
+    """Tell whether the compiler may have used the value of a constant instead of the variable: ``const`` without ``volatile``."""
+    if not variable.section.startswith(".rodata"):
+        return False
+    found = btf.type(variable.type_id)
+    while isinstance(found, (Typedef, Qualifier, Array)):
+        if isinstance(found, Qualifier) and found.keyword == "volatile":
+            return False
+        found = btf.type(found.element if isinstance(found, Array) else found.target)
+    return True
 
 
 def _object_annotation(comment: Comment, word: str, name: str) -> dict[str, Json]:

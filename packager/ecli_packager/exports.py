@@ -37,7 +37,7 @@ class TypeFinder:
 
     Args:
         declared: What the author's files declare.
-        map_value: Returns the C name and size of the type of a map's values, or ``None`` for a map without one.
+        map_value: Takes a map and a byte offset in its values, and returns C name and size of the type there, if it has a name.
         header: Structs of the header that the user named; they alone count if there are any.
         kept: C names of the types of keys and values of maps: less likely events than others.
     """
@@ -45,7 +45,7 @@ class TypeFinder:
     def __init__(
         self,
         declared: Declarations,
-        map_value: Callable[[str], tuple[str, int] | None],
+        map_value: Callable[[str, int], tuple[str, int] | None],
         header: Iterable[str] = (),
         kept: Collection[str] = (),
     ) -> None:
@@ -71,9 +71,7 @@ class TypeFinder:
             if name not in maps:
                 raise ExportError(f"--export {name}: there is no such event map", _nearest(name, maps, "event maps"))
         return {
-            name: [self._named(each) for each in named[name]]
-            if name in named
-            else self._infer(name, _calls_of(name, maps, calls))
+            name: [self._named(each) for each in named[name]] if name in named else self._infer(name, _calls_of(name, calls))
             for name in maps
         }
 
@@ -104,7 +102,9 @@ class TypeFinder:
             structs = [name for name in candidates if not name.startswith("union ")]
             structs = [name for name in structs if name in fitting] or structs
             others = [name for name in agreed if name not in self._kept]
-            unique = next((group for group in (structs, agreed, others) if len(group) == 1), None)
+            # Without a type of that size it is one with room behind it, or the head of one.
+            parts = [] if agreed else [name for name, _size in sources]
+            unique = next((group for group in (structs, agreed, others, parts) if len(group) == 1), None)
             if unique is None:
                 raise self._question(map_name, f"events of {size} bytes", agreed)
             found += unique
@@ -114,7 +114,7 @@ class TypeFinder:
         """Return (C name, size) of each type that the bytes of an event may be of, judging by where they are from."""
         found: dict[tuple[str, int], None] = {}
         for origin in call.origins:
-            if isinstance(origin, MapValue) and origin.byte_offset == 0 and (value := self._map_value(origin.map)):
+            if isinstance(origin, MapValue) and (value := self._map_value(*origin)):
                 found[value] = None
             elif isinstance(origin, Frame):
                 found.update(dict.fromkeys((each.c_name, each.size_bytes) for each in self._on_stack(origin)))
@@ -148,9 +148,9 @@ class TypeFinder:
         return ExportError(message, f"say which: --export '{map_name}={declared[0] if declared else 'struct NAME'}'")
 
 
-def _calls_of(map_name: str, maps: list[str], calls: list[EventCall]) -> list[EventCall]:
-    # A call whose map is not known may be any map's, which tells something only when there is but one.
-    return [call for call in calls if map_name in call.maps or (not call.maps and len(maps) == 1)]
+def _calls_of(map_name: str, calls: list[EventCall]) -> list[EventCall]:
+    # A call whose map is not known (it was looked up in a map of maps) is of those maps that no call names.
+    return [call for call in calls if map_name in call.maps] or [call for call in calls if not call.maps]
 
 
 def _holds_address(variable: Local, call: EventCall) -> bool:

@@ -21,14 +21,27 @@ def nameable(btf: Btf, type_id: int) -> tuple[str, int] | None:
     return (name, btf.size_bytes(type_id)) if find_type(btf, name) is not None else None
 
 
-def value_type(btf: Btf, type_id: int) -> tuple[str, int] | None:
-    """Return C name and size of the type of a map's values, as :func:`nameable`; ``None`` also for a struct of nothing but bytes.
+def type_at(btf: Btf, type_id: int, byte_offset: int) -> tuple[str, int] | None:
+    """Return C name and size of the outermost type, of those with a name, that begins at an offset in another one; or ``None``.
 
-    Such a struct is room to build something in, and says nothing about what that is.
+    A struct of nothing but an array of bytes is room to build something in, and does not count.
     """
+    while type_id:
+        _, bare = btf.resolve(type_id)
+        if isinstance(bare, Array):
+            type_id = bare.element
+            byte_offset %= btf.size_bytes(type_id) or 1
+            continue
+        members = bare.members if isinstance(bare, Composite) else ()
+        if byte_offset == 0 and not (len(members) == 1 and _is_bytes(btf, members[0].type_id)):
+            return nameable(btf, type_id)
+        ends = ((member, member.bit_offset // 8, member.bit_offset // 8 + btf.size_bytes(member.type_id)) for member in members)
+        type_id, byte_offset = next(
+            ((member.type_id, byte_offset - begin) for member, begin, end in ends if begin <= byte_offset < end), (0, 0)
+        )
+    return None
+
+
+def _is_bytes(btf: Btf, type_id: int) -> bool:
     _, bare = btf.resolve(type_id)
-    if isinstance(bare, Composite) and len(bare.members) == 1:
-        _, member = btf.resolve(bare.members[0].type_id)
-        if isinstance(member, Array) and btf.size_bytes(member.element) == 1:
-            return None
-    return nameable(btf, type_id)
+    return isinstance(bare, Array) and btf.size_bytes(bare.element) == 1

@@ -28,7 +28,9 @@ def choose(
 ) -> dict[str, list[str]]:
     declared = Declarations(structs, {}, {"f": variables or []})
     values = {"heap": ("struct event", 24), "huge": ("struct other", 40), "union": ("union every", 24)}
-    return TypeFinder(declared, values.get, header or [], kept).choose(maps.split(), calls, named or {})
+    return TypeFinder(
+        declared, lambda name, byte_offset: values.get(name) if byte_offset == 0 else None, header or [], kept
+    ).choose(maps.split(), calls, named or {})
 
 
 def test_the_size_tells() -> None:
@@ -40,9 +42,10 @@ def test_each_map_has_its_own_and_one_map_may_have_several() -> None:
     assert found == {"a": ["struct event"], "b": ["struct event", "struct other"]}
 
 
-def test_a_call_whose_map_is_not_known_means_the_only_map() -> None:
+def test_a_call_whose_map_is_not_known_means_those_that_no_call_names() -> None:
     assert choose([call("", 24)], [EVENT]) == {"events": ["struct event"]}
-    assert choose([call("", 24)], [EVENT], "a b") == {"a": [], "b": []}
+    found = choose([call("", 24), call("c", 40)], [EVENT, OTHER], "a b c")
+    assert found == {"a": ["struct event"], "b": ["struct event"], "c": ["struct other"]}
 
 
 def test_a_map_without_calls_has_no_type() -> None:
@@ -88,6 +91,11 @@ def test_the_pointer_to_room_in_a_map_tells() -> None:
     for sizes in ((), (24,)):
         calls = [call("events", *sizes, origin=MapValue("bytes", 0))]
         assert choose(calls, [EVENT, PAIR], variables=variables) == {"events": ["pair_t"]}
+
+
+def test_a_size_that_no_type_has_is_one_with_room_behind_it_or_a_part() -> None:
+    variables = [Local("struct event", 24, True, (Place(88, 300, 6),))]
+    assert choose([call("events", 280, 8)], [EVENT, PAIR], variables=variables) == {"events": ["struct event"]}
 
 
 def test_a_union_of_events_is_room_for_the_struct() -> None:
