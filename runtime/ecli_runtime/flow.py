@@ -32,7 +32,9 @@ PASS = 16  # a constant that lets pass
 UNKNOWN = 32
 _POINTERS = CONTEXT | LOADED | POINTER | STACK
 
-MAX_STEP_COUNT = 1_000_000  # the kernel's verifier gives up at as many (BPF_COMPLEXITY_LIMIT_INSNS)
+# Instructions; each is passed a few times. Large programs have some ten thousands.
+MAX_STEP_COUNT = 500_000
+_STACK_SIZE_BYTES = 512  # MAX_BPF_STACK
 _MAX_DEPTH = 16  # the kernel allows 8 frames (MAX_CALL_FRAMES)
 
 _LD, _LDX, _ST, _STX, _ALU, _JMP, _JMP32, _ALU64 = range(8)
@@ -241,7 +243,7 @@ class Flow:
         base = registers[destination]
         if destination == _FRAME_POINTER:
             slots = {at: held for at, held in slots.items() if abs(at - offset) >= 8}
-            if opcode & 0xF8 == _DW_MEM and not is_atomic:
+            if opcode & 0xF8 == _DW_MEM and not is_atomic and -_STACK_SIZE_BYTES <= offset < 0:
                 slots[offset] = value
         elif base & STACK:
             slots = {}

@@ -16,6 +16,8 @@ import ecli_packager
 import ecli_py
 import ecli_runtime
 import ecli_schemas
+from ecli_schemas.read import read_package
+from ecli_schemas.write import write_package
 from tests.cli import Ecli
 from tests.machine import NOBODY, hiding, python_for_anybody
 from tests.programs import EVENT, RINGBUF, source
@@ -60,6 +62,19 @@ def test_inspecting_needs_no_permission(ordinary_user: Ecli, package: Path) -> N
     outcome = ordinary_user("inspect", "-", stdin=package.read_bytes())
     assert (outcome.status, outcome.stderr) == (0, "")
     assert "It only observes" in outcome.stdout
+
+
+def test_a_package_that_lies_is_warned_of(ecli: Ecli, package: Path) -> None:
+    honest = read_package(package.read_bytes())
+    assert honest.behaviour is not None
+    facts = {fact: shown for fact, shown in honest.behaviour.facts.items() if fact != "reads_user_memory"}
+    lie = ecli.directory / "lie.json"
+    lie.write_bytes(write_package(honest.replace(behaviour=honest.behaviour.replace(facts=facts, helpers=()))))
+    warned = ecli("run", lie, "--duration", "10ms")
+    assert warned.status == 0
+    assert "warning: the object reads the memory of processes; the package does not say so\n" in warned.stderr
+    assert "warning: the object calls the helper bpf_ktime_get_ns; the package does not say so\n" in warned.stderr
+    assert "warning" not in ecli("run", package, "--duration", "10ms").stderr
 
 
 def test_unreadable_package(ordinary_user: Ecli, package: Path) -> None:
