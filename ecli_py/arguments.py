@@ -67,6 +67,8 @@ class Arguments:
 
     def _parse_plain(self, words: list[str]) -> dict[str, Any] | None:
         """Return what a plain command line says, ``None`` for any other."""
+        if "--" in words:  # argparse has rules of its own for it
+            return None
         options = {flag: (_destination(flags, settings), settings) for _group, flags, settings in self._options for flag in flags}
         found: dict[str, Any] = {}
         operands = [name for name, _settings in self._operands]

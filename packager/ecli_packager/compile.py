@@ -21,7 +21,7 @@ LIBBPF, VMLINUX, SYSTEM = "libbpf", "kernel", "system"
 
 _CLASH = re.compile(r"conflicting types for|static declaration of .* follows non-static|redefinition of .* as different kind")
 
-# What older compilers only warned of and clang has made an error since: programs that were written for those must build unmodified.
+# What older compilers only warned of and clang has made an error since: programs written for those must build unmodified.
 _ONLY_WARNINGS = ("int-conversion", "incompatible-pointer-types", "incompatible-function-pointer-types", "implicit-int")
 
 
