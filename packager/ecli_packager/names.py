@@ -24,24 +24,22 @@ def nameable(btf: Btf, type_id: int) -> tuple[str, int] | None:
 def type_at(btf: Btf, type_id: int, byte_offset: int) -> tuple[str, int] | None:
     """Return C name and size of the outermost type, of those with a name, that begins at an offset in another one; or ``None``.
 
-    A struct of nothing but an array of bytes is room to build something in, and does not count.
+    An array of bytes, or a struct of nothing else, is room to build something in, and does not count.
     """
-    while type_id:
+    while type_id and not _is_bytes(btf, type_id):
         _, bare = btf.resolve(type_id)
         if isinstance(bare, Array):
-            type_id = bare.element
-            byte_offset %= btf.size_bytes(type_id) or 1
+            type_id, byte_offset = bare.element, byte_offset % btf.size_bytes(bare.element)
             continue
         members = bare.members if isinstance(bare, Composite) else ()
         if byte_offset == 0 and not (len(members) == 1 and _is_bytes(btf, members[0].type_id)):
             return nameable(btf, type_id)
-        ends = ((member, member.bit_offset // 8, member.bit_offset // 8 + btf.size_bytes(member.type_id)) for member in members)
-        type_id, byte_offset = next(
-            ((member.type_id, byte_offset - begin) for member, begin, end in ends if begin <= byte_offset < end), (0, 0)
-        )
+        places = [(each.type_id, byte_offset - each.bit_offset // 8) for each in members]
+        inside = ((target, offset) for target, offset in places if 0 <= offset < btf.size_bytes(target))
+        type_id, byte_offset = next(inside, (0, 0))
     return None
 
 
 def _is_bytes(btf: Btf, type_id: int) -> bool:
     _, bare = btf.resolve(type_id)
-    return isinstance(bare, Array) and btf.size_bytes(bare.element) == 1
+    return isinstance(bare, Array) and btf.size_bytes(bare.element) <= 1
