@@ -301,7 +301,10 @@ class Btf:
             flags = encoding >> 24
             if size not in (1, 2, 4, 8, 16):
                 raise BtfError(f"BTF type {type_id}: integer {name!r} has {size} bytes")
-            return Int(name, size, bool(flags & 1), bool(flags & 4), encoding & 0xFF, encoding >> 16 & 0xFF)
+            bit_count, bit_offset = encoding & 0xFF, encoding >> 16 & 0xFF
+            if not 0 < bit_count <= size * 8 - bit_offset:
+                raise BtfError(f"BTF type {type_id}: integer {name!r} has {bit_count} bits from bit {bit_offset} of {size} bytes")
+            return Int(name, size, bool(flags & 1), bool(flags & 4), bit_count, bit_offset)
         if kind == KIND_PTR:
             return Pointer(size)
         if kind == KIND_ARRAY:

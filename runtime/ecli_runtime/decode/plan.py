@@ -149,20 +149,27 @@ class _Builder:
         at = len(self.ops)
         self.ops.append(Op("struct", name, bit_offset, composite.size_bytes * 8))  # its place; the body's length follows
         for member in composite.members:
-            self._add_member(member, bit_offset)
+            self._add_member(composite, member, bit_offset)
         self.ops[at] = self.ops[at].replace(body=len(self.ops) - at - 1, type_name=composite.name)
 
-    def _add_member(self, member: Member, bit_offset: int) -> None:
+    def _add_member(self, composite: Composite, member: Member, bit_offset: int) -> None:
         _, bare = self.btf.resolve(member.type_id)
         if isinstance(bare, Composite) and not member.name:
             self.depth += 1
             if self.depth >= MAX_DEPTH:
                 raise BtfError(f"types nest more than {MAX_DEPTH} deep")
             for inner in bare.members:
-                self._add_member(inner, bit_offset + member.bit_offset)
+                self._add_member(bare, inner, bit_offset + member.bit_offset)
             self.depth -= 1
         elif member.name:  # an unnamed bitfield is padding
             self.add(member.name, member.type_id, bit_offset + member.bit_offset, member.bit_size)
+        bits = self.btf.size_bytes(member.type_id) * 8
+        if member.bit_size and isinstance(bare, (Int, Enum)):
+            if member.bit_size > bits or (isinstance(bare, Int) and bare.bit_offset):
+                raise BtfError(f"member {member.name!r} is a bitfield of {member.bit_size} bits in a type of {bits}")
+            bits = member.bit_size
+        if member.bit_offset + bits > composite.size_bytes * 8:  # a reader would look behind the end of the sample
+            raise BtfError(f"member {member.name!r} lies outside of {composite.keyword} {composite.name}".rstrip())
 
     def _add_array(self, name: str, array: Array, bit_offset: int) -> None:
         element = self.btf.type(array.element)

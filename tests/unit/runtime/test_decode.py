@@ -179,3 +179,33 @@ def test_absurd_types_are_errors() -> None:
     incomplete = builder.struct("event", 4, ("later", builder.forward("later"), 0))
     with pytest.raises(BtfError, match="incomplete"):
         make_plan(Btf(builder.section()), incomplete)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "what"),
+    [
+        (32 << 16 | 32, "32 bits from bit 32 of 4 bytes"),
+        (0, "0 bits from bit 0 of 4 bytes"),
+        (33, "33 bits from bit 0 of 4 bytes"),
+    ],
+)
+def test_an_integer_that_does_not_fit_into_its_bytes_is_an_error(encoding: int, what: str) -> None:
+    builder = BtfBuilder()
+    number = builder.add(1, "int", 4, extra=builder.pack("I", encoding))
+    with pytest.raises(BtfError, match=what):
+        make_plan(Btf(builder.section()), number)
+
+
+def test_a_member_outside_of_its_struct_is_an_error() -> None:
+    builder = BtfBuilder()
+    number = builder.integer("int", 4)
+    inner = builder.union("", 4, ("a", number, 8))
+    for event, what in (
+        (builder.struct("event", 4, ("a", number, 8)), "member 'a' lies outside of struct event"),
+        (builder.struct("event", 4, ("", inner, 0)), "member 'a' lies outside of union"),
+        (builder.struct("event", 2, ("a", number, 8, 9)), "member 'a' lies outside of struct event"),
+        (builder.struct("event", 16, ("a", number, 0, 33)), "a bitfield of 33 bits in a type of 32"),
+        (builder.struct("event", 4, ("a", builder.array(number, 2), 0)), "member 'a' lies outside of struct event"),
+    ):
+        with pytest.raises(BtfError, match=what):
+            make_plan(Btf(builder.section()), event)
