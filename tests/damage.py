@@ -10,11 +10,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.libbpf import log
 from ecli_runtime.session import OpenSession
 from ecli_schemas.errors import EcliError
 from ecli_schemas.model import Package
 from ecli_schemas.read import read_package
+
+MAX_SAMPLE_SIZE_BYTES = 1 << 20
 
 
 def damage(data: bytes, chance: random.Random) -> bytes:
@@ -39,10 +42,14 @@ def damage(data: bytes, chance: random.Random) -> bytes:
 
 
 def open_and_look(package: Package) -> None:
-    """Do with a package all that comes before the kernel is asked."""
+    """Do with a package all that comes before the kernel is asked, and decode samples of its types."""
     with OpenSession(package) as opened:
         for option, _type_id in opened.options():
             opened.initial(option.name)
+        for plan in (plan for source in opened.sources for plan in source.plans):
+            if plan.size_bytes <= MAX_SAMPLE_SIZE_BYTES:
+                for byte in (b"\0", b"\xff"):
+                    make_decoder(plan)(byte * plan.size_bytes)
 
 
 def tries(data: bytes, what: str, seed: int, count: int) -> Iterator[str]:
