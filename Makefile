@@ -83,6 +83,7 @@ $(PACKAGE): $(SAMPLE) $(wildcard $(dir $(SAMPLE))*.h) | dev
 
 bench: dev ## measure, as ratios within one run
 	@$(BIN)/python benchmarks/run.py $(ARGS)
+	@$(call give_back,build)
 
 golden: dev ## rebuild the golden files; read the diff before you commit it
 	@$(BIN)/python tests/golden/rebuild.py $(ARGS)

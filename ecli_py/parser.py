@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from ecli_py.cli import report
+from ecli_py.report import report
 from ecli_schemas.errors import EcliError
 
 TYPE_CHECKING = False

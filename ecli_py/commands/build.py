@@ -8,8 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from ecli_py.cli import report
 from ecli_py.parser import Parser
+from ecli_py.report import report
 from ecli_schemas.errors import EcliError
 
 _WATCH_INTERVAL_S = 0.25

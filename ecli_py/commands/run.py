@@ -7,7 +7,7 @@ import sys
 from io import TextIOWrapper
 
 from ecli_py.arguments import Arguments
-from ecli_py.cli import printable
+from ecli_py.report import printable
 from ecli_py.source import load_package
 from ecli_py.tool import Tool
 from ecli_runtime.errors import OptionError

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.kernel
 
 OURS = {
     *("ecli_py", "ecli_py.arguments", "ecli_py.cli", "ecli_py.commands", "ecli_py.commands.run", "ecli_py.render"),
-    *("ecli_py.source", "ecli_py.tool"),
+    *("ecli_py.report", "ecli_py.source", "ecli_py.tool"),
     *("ecli_runtime", "ecli_runtime.attach", "ecli_runtime.btf", "ecli_runtime.decode", "ecli_runtime.decode.plan"),
     *("ecli_runtime.decode.python", "ecli_runtime.elf", "ecli_runtime.errors", "ecli_runtime.globals", "ecli_runtime.libbpf"),
     *("ecli_runtime.libbpf._ffi", "ecli_runtime.libbpf.log", "ecli_runtime.libbpf.object", "ecli_runtime.mounts"),

@@ -16,5 +16,5 @@ OTHERS_OF_HELP = {
 
 def test_help_imports_the_parser_and_nothing_else() -> None:
     modules = imported_by("--help")
-    assert ours(modules) == {"ecli_py", "ecli_py.cli", "ecli_py.parser", "ecli_schemas", "ecli_schemas.errors"}
+    assert ours(modules) == {"ecli_py", "ecli_py.cli", "ecli_py.parser", "ecli_py.report", "ecli_schemas", "ecli_schemas.errors"}
     assert others(modules) <= OTHERS_OF_HELP
