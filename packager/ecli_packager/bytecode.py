@@ -26,6 +26,7 @@ MODE_MEM, SIZE_DW = 0x60, 0x18
 SOURCE_REGISTER = 0x08  # BPF_X
 MOV = 0xB0
 FRAME_POINTER = 10
+ARGUMENT_REGISTERS = range(1, 6)
 PSEUDO_CALL = 1  # source register of a call: of a subprogram
 
 R_BPF_64_64, R_BPF_64_32 = 1, 10  # relocations of a 64-bit load and of a call; LLVM's BPF ABI
@@ -87,7 +88,13 @@ class Frame(NamedTuple):
     byte_offset: int
 
 
-Known = Const | MapAddress | MapValue | Stack | Frame
+class Argument(NamedTuple):
+    """Whatever the function that runs was given in a register: nothing is known, but that copies of it are the same."""
+
+    register: int
+
+
+Known = Const | MapAddress | MapValue | Stack | Frame | Argument
 # What a register may hold; None: anything.
 Values = frozenset[Known] | None
 
@@ -260,6 +267,10 @@ def _is_subprogram_call(instruction: Instruction) -> bool:
     return instruction.opcode == CALL and instruction.source == PSEUDO_CALL
 
 
+def _is_given(values: frozenset[Known]) -> bool:
+    return any(isinstance(value, Argument) for value in values)
+
+
 Arguments = frozenset[tuple[int, frozenset[Known]]]
 
 
@@ -303,7 +314,8 @@ class _Interpreter:
         if name is None or name not in self._functions:
             return None
         contexts = self._contexts[name]
-        entry = State({**arguments, FRAME_POINTER: frozenset({Stack(0)})})
+        given = {register: frozenset[Known]({Argument(register)}) for register in ARGUMENT_REGISTERS}
+        entry = State({**given, **arguments, FRAME_POINTER: frozenset({Stack(0)})})
         key: Arguments | None = frozenset(arguments.items())
         if key not in contexts and len(contexts) >= MAX_CONTEXTS:
             key = None
@@ -329,7 +341,8 @@ class _Interpreter:
             states[index] = joined
             instruction = code[index]
             if instruction.opcode == EXIT:
-                self._leave(context, joined.registers.get(0))
+                result = joined.registers.get(0)
+                self._leave(context, None if result is None or _is_given(result) else result)
                 continue
             after = self._after(context, index, instruction, joined)
             if after is not None:
@@ -341,7 +354,7 @@ class _Interpreter:
             arguments: dict[int, frozenset[Known]] = {
                 register: frozenset(context.function.frame(index, each) if isinstance(each, Stack) else each for each in values)
                 for register, values in state.registers.items()
-                if 1 <= register <= 5
+                if register in ARGUMENT_REGISTERS and not _is_given(values)
             }
             callee = self.enter(instruction.symbol, arguments)
             if callee is None:
@@ -482,9 +495,10 @@ def _event(
     size_register: int,
 ) -> EventCall:
     origins = registers.get(data_register, frozenset()) if data_register else frozenset()
+    sizes = registers.get(size_register, frozenset())
     return EventCall(
         frozenset(each.name for each in maps if isinstance(each, MapAddress)),
-        frozenset(each.value for each in registers.get(size_register, frozenset()) if isinstance(each, Const)),
+        frozenset(each.value for each in sizes if isinstance(each, Const)) if not _is_given(sizes) else frozenset(),
         frozenset(function.frame(index, each) if isinstance(each, Stack) else each for each in origins),
         function.name,
         function.start + (index + 1) * 8,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecli_packager.bytecode import EventCall, Frame, Function, Instruction, MapValue, interpret
+from ecli_packager.bytecode import Argument, EventCall, Frame, Function, Instruction, MapValue, interpret
 
 
 def op(
@@ -98,6 +98,16 @@ def test_a_subprogram_that_is_called_twice() -> None:
     first = function("f", load_map(1, "a"), move(2, 8), subprogram("send"), EXIT)
     second = function("g", load_map(1, "b"), move(2, 16), subprogram("send"), EXIT)
     assert events(first, second, function("send", call(131), EXIT)) == [({"a"}, {8}), ({"b"}, {16})]
+
+
+def test_what_a_function_was_given_is_known_by_its_copies() -> None:
+    (found,) = interpret([function("f", copy(6, 2), copy(7, 3), load_map(1), copy(2, 6), move(3, 16), call(130), EXIT)])
+    assert set(found.origins) == {Argument(2)}
+    assert found.holders == {2, 6}
+    branch = op(0x15, 1, offset=1)  # if r1 == 0, skip the next instruction
+    assert events(function("f", copy(6, 2), branch, move(6, 8), load_map(1), copy(3, 6), call(130), EXIT)) == [
+        ({"events"}, set())
+    ]
 
 
 def test_what_lies_on_the_stack_of_the_caller() -> None:
