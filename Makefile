@@ -40,6 +40,8 @@ dev: $(INSTALLED) ## set up the virtual environment and the bundled libbpf
 
 $(INSTALLED): pyproject.toml hatch_build.py $(BIN)/python
 	@echo "installing ecli-py and its tools into $(VENV)"
+	@# The pip of an old Python writes commands that take twice as long to start.
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade pip
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[dev]'
 	@# libbpf needs both wherever it runs; a minimal system may have neither.
 	@$(BIN)/python -c 'import ctypes; ctypes.CDLL("libelf.so.1"); ctypes.CDLL("libz.so.1")' 2>/dev/null || \

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from io import TextIOWrapper
 
@@ -18,6 +17,7 @@ from ecli_schemas.errors import EcliError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Iterable
     from types import SimpleNamespace
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ecli_py.render.text import Text
     from ecli_runtime.session import Stats
     from ecli_schemas.model import Option, Package
+else:
+    import _signal as signal  # the C module under it; signal itself brings enum and functools, 4 ms
 
 # Above this share of a ring buffer the program may have found it full between two looks.
 _NEARLY_FULL = 0.9

@@ -8,15 +8,15 @@ This is on the way from the start of a process to its first event, hence few imp
 from __future__ import annotations
 
 import binascii
-import json
 import math
 import zlib
 
 from .checks import Mismatch
 from .dialects import MAX_DOCUMENT_SIZE_BYTES, MAX_EXACT_INTEGER, MAX_OBJECT_SIZE_BYTES, METADATA, OURS, UPSTREAM
 from .errors import PackageError, PackageVersionError
+from .json_reader import loads
 from .model import FORMAT_VERSION, Package
-from .wording import expected
+from .wording import expected, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,16 +79,20 @@ def _parse(data: bytes | str) -> Json:
     if text.count(",") + text.count("[") + text.count("{") > MAX_DOCUMENT_VALUES:
         raise PackageError(f"the document has more than {MAX_DOCUMENT_VALUES} values", hint=_NOT_A_PACKAGE)
     try:
-        document: Json = json.loads(text, object_pairs_hook=_object_of, parse_float=_number, parse_constant=_number)
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        message = f"not JSON: {error.msg.removesuffix(' at')} at {where}"
-        raise PackageError(message, hint=_NOT_A_PACKAGE) from error
+        document: Json = loads(text, _object_of, _number)
     except RecursionError as error:
         raise PackageError("lists or objects are nested too deeply", hint=_NOT_A_PACKAGE) from error
-    except ValueError as error:  # int() takes at most 4300 digits
-        raise PackageError("a number has too many digits", hint=_NOT_A_PACKAGE) from error
+    except ValueError as error:
+        raise PackageError(_describe(error), hint=_NOT_A_PACKAGE) from error
     return document
+
+
+def _describe(error: ValueError) -> str:
+    from json import JSONDecodeError
+
+    if isinstance(error, JSONDecodeError):
+        return f"not JSON: {error.msg.removesuffix(' at')} at line {error.lineno}, column {error.colno}"
+    return "a number has too many digits"  # int() takes at most 4300
 
 
 def _decode(data: bytes) -> str:
@@ -107,7 +111,7 @@ def _object_of(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     if len(found) != len(pairs):
         keys = sorted(key for key, _ in pairs)
         repeated = next(key for place, key in enumerate(keys) if key == keys[place + 1])
-        raise PackageError(f"the key {json.dumps(repeated)} appears twice in one object", hint=_DAMAGED)
+        raise PackageError(f"the key {shown(repeated)} appears twice in one object", hint=_DAMAGED)
     return found
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .model import Json
@@ -14,6 +12,8 @@ _SHOWN_LENGTH = 40
 
 def shown(value: Json) -> str:
     """Return ``value`` as JSON in ASCII, cut to a readable length; a list or an object only by its kind."""
+    import json  # only where there is something to complain of
+
     if isinstance(value, (list, dict)):
         return "a list" if isinstance(value, list) else "an object"
     if isinstance(value, str) and len(value) > _SHOWN_LENGTH:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from ecli_runtime.mounts import has_tracefs
 from tests.imports import imported_by, others, ours
 
 pytestmark = pytest.mark.kernel
@@ -23,18 +21,15 @@ OURS = {
     # What the package says that it can do is compared with its object: 1.1 ms.
     *("ecli_runtime.behaviour", "ecli_runtime.code", "ecli_runtime.helpers"),
     *("ecli_schemas", "ecli_schemas.checks", "ecli_schemas.dialects", "ecli_schemas.errors", "ecli_schemas.model"),
-    *("ecli_schemas.read", "ecli_schemas.record", "ecli_schemas.wording"),
+    *("ecli_schemas.json_reader", "ecli_schemas.read", "ecli_schemas.record", "ecli_schemas.wording"),
 }
 JSON_LINES = {"ecli_py.render.jsonlines"}
 TEXT = {"ecli_py.render.text", "ecli_py.render.histogram"}
 
-# Processors that do not order memory by themselves take a lock for it; tracefs, where it is missing, is mounted by a thread.
-THREADS: set[str] = set() if os.uname().machine in ("x86_64", "s390x") and has_tracefs() else {"threading"}
-
-# json brings re, which brings enum, functools and collections.
+# Not among them: json, signal and threading, which bring re, enum, functools and collections.
 OTHERS = {
-    *("binascii", "collections", "copyreg", "ctypes", "encodings", "enum", "errno", "functools", "importlib", "itertools"),
-    *("json", "keyword", "math", "mmap", "operator", "re", "reprlib", "select", "signal", "struct", "types", "warnings", "zlib"),
+    *("binascii", "ctypes", "encodings", "errno", "importlib", "itertools", "math", "mmap", "select", "struct", "types"),
+    *("warnings", "zlib"),
 }
 
 
@@ -42,4 +37,4 @@ OTHERS = {
 def test_run_of_a_local_package(packages: Path, option: str, renderer: set[str]) -> None:
     modules = imported_by("run", packages / "execsnoop.json", "--duration", "50ms", option)
     assert ours(modules) <= OURS | renderer
-    assert others(modules) <= OTHERS | THREADS
+    assert others(modules) <= OTHERS

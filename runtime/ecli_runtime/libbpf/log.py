@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 
 WARN, INFO, DEBUG = range(3)  # enum libbpf_print_level, libbpf.h
 
 _MESSAGE_COUNT = 4000  # the verifier's log arrives as one message; this bounds many small ones
 
-_messages: deque[str] = deque(maxlen=_MESSAGE_COUNT)
+_messages: list[str] = []
 _level = INFO
 
 
@@ -27,6 +26,8 @@ def wants(level: int) -> bool:
 def add(text: str) -> None:
     """Keep a message; the oldest go when there are too many."""
     _messages.append(text)
+    if len(_messages) > 2 * _MESSAGE_COUNT:
+        del _messages[:-_MESSAGE_COUNT]
     if _level == DEBUG:
         sys.stderr.write(text)
 
