@@ -12,7 +12,7 @@ from ecli_runtime.btf import KIND_STRUCT, KIND_UNION
 from ecli_runtime.decode.plan import make_plan
 from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.errors import BtfError
-from ecli_runtime.globals import find_globals
+from ecli_runtime.globals import KCONFIG, find_globals
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenObject
 from ecli_schemas.model import Behaviour
 
@@ -197,7 +197,7 @@ def _options(package: Package, opened: OpenObject) -> list[dict[str, Any]]:
         default = option.default
         variable = variables.get(option.name)
         initial = sections.get(variable.section) if variable else None
-        if default is None and variable is not None and initial is not None:
+        if default is None and variable is not None and initial is not None and option.section != KCONFIG:
             value = bytes(initial[variable.byte_offset : variable.byte_offset + variable.size_bytes])
             if len(value) == variable.size_bytes:
                 default = make_decoder(make_plan(opened.btf, variable.type_id))(value)

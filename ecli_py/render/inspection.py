@@ -7,6 +7,7 @@ import sys
 import textwrap
 
 from ecli_py.render.plain import columns, one_line, size_text
+from ecli_runtime.globals import KCONFIG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -170,7 +171,10 @@ def _options(options: list[dict[str, Any]]) -> Iterator[str]:
     for each in options:
         flags = f"--{each['long']}" + (f", -{each['short']}" if each["short"] else "")
         choices = f" ({', '.join(each['choices'])})" if each["choices"] else ""
-        yield "  " + one_line(f"{flags}  {each['type']}{choices}, default {_default(each['default'])}")
+        if each["section"] == KCONFIG:
+            yield "  " + one_line(f"{each['name']}  {each['type']}{choices}, read only: from the kernel's configuration")
+        else:
+            yield "  " + one_line(f"{flags}  {each['type']}{choices}, default {_default(each['default'])}")
         yield from _wrapped(one_line(each["help"]), "      ")
 
 

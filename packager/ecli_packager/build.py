@@ -17,7 +17,7 @@ from ecli_packager.describe import Sources, describe, exports_of
 from ecli_packager.dwarf import Declarations, read_declarations
 from ecli_packager.errors import CompileError, ToolchainError
 from ecli_packager.exports import TypeFinder, check_header, header_structs
-from ecli_packager.names import find_type, nameable, type_at
+from ecli_packager.names import composite, find_type, nameable, type_at
 from ecli_packager.vmlinux import header_directory
 from ecli_runtime.behaviour import analyse
 from ecli_runtime.btf import KIND_STRUCT, Btf
@@ -101,7 +101,8 @@ def build(request: Request) -> Result:
         ids = [*values.values(), *(each.btf_key_type_id for each in opened.maps)]
         kept = {named[0] for named in (nameable(opened.btf, each) for each in ids) if named}
         finder = TypeFinder(declared, partial(_map_value, opened.btf, values), header_structs(header), kept)
-        said = {**exports_of(event_maps, declared, sources), **request.exports}
+        typed = {each: [c_name] for each in event_maps if (c_name := composite(opened.btf, values[each])) in declared.names}
+        said = {**typed, **exports_of(event_maps, declared, sources), **request.exports}
         types = finder.choose(event_maps, [call for unit in units for call in unit.calls], said)
         absent = {c_name for names in types.values() for c_name in names if find_type(opened.btf, c_name) is None}
         bound = any(opened.btf.find(each, KIND_STRUCT) for each in _REGISTER_STRUCTS)

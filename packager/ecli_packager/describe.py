@@ -15,10 +15,10 @@ from ecli_packager.dwarf import Declarations
 from ecli_packager.errors import AnnotationError, CompileError
 from ecli_packager.layout import layout
 from ecli_packager.names import find_type
-from ecli_runtime.btf import Array, Btf, Composite, Enum, Qualifier, Typedef
+from ecli_runtime.btf import Array, Btf, Composite, Enum, Int, Qualifier, Typedef
 from ecli_runtime.decode.plan import make_plan
 from ecli_runtime.decode.python import make_decoder
-from ecli_runtime.globals import Global, find_globals, is_settable
+from ecli_runtime.globals import KCONFIG, Global, find_globals, is_settable
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenMap, OpenObject, Program
 from ecli_runtime.session import LOST_SUFFIX
 from ecli_schemas.model import Doc, EventType, Export, MapSpec, Member, Option, Package, ProgramSpec, Sample, StackTrace
@@ -31,6 +31,8 @@ SAMPLE_KINDS: tuple[SampleKind, ...] = ("log2_hist", "linear_hist", "default_kv"
 
 # Maps whose entries mean something to a reader: hash, array, their per-CPU and LRU kinds (enum bpf_map_type).
 _READABLE_MAP_TYPES = frozenset((1, 2, 5, 6, 9, 10))
+_NOT_OFFERED = ("LINUX_KERNEL_VERSION", "LINUX_HAS_BPF_COOKIE", "LINUX_HAS_SYSCALL_WRAPPER")  # libbpf's own, in .kconfig
+_STACK_TRACE_MAP_TYPE = 7
 _ATTACH_WORDS = ("ifindex", "flags", "xdpopts", "tchook", "tcopts")
 
 
@@ -144,11 +146,17 @@ def _options(opened: OpenObject, declared: Declarations, sources: Sources) -> li
     found = []
     for variable in find_globals(btf):
         initial = sections.get(variable.section)
-        if variable.section == ".kconfig" or not is_settable(btf, variable.type_id) or initial is None:
+        if not is_settable(btf, variable.type_id) or variable.name in _NOT_OFFERED:
             continue
         if variable.name.startswith("__") or variable.name in counters or _is_folded(btf, variable):
             continue
         comment = sources.comment(declared, variable.name)
+        if variable.section == KCONFIG:  # to be shown, not to be set
+            text, c_type = comment.text_of("description") or comment.text, type_text(btf, variable.type_id)
+            found.append(Option(variable.name, variable.section, c_type, long=variable.name, help=text))
+            continue
+        if initial is None:
+            continue
         said = _object_annotation(comment, "cmdarg", variable.name)
         _, bare = btf.resolve(variable.type_id)
         value = bytes(initial[variable.byte_offset : variable.byte_offset + variable.size_bytes])
@@ -192,13 +200,26 @@ def _object_annotation(comment: Comment, word: str, name: str) -> dict[str, Json
 def _samples(opened: OpenObject) -> frozenset[str]:
     """Return the maps that are read periodically although nothing says so.
 
-    Those whose value is a histogram; else, where no events come through any map, all whose entries mean something.
+    Those whose value is a histogram, and those whose key refers to a map of stack traces (a profile); else, where no events come
+    through any map, all whose entries mean something.
     """
     maps = [each for each in opened.maps if not each.data_section and each.type in _READABLE_MAP_TYPES]
     histograms = frozenset(each.name for each in maps if _is_histogram(opened.btf, each.btf_value_type_id))
+    if any(each.type == _STACK_TRACE_MAP_TYPE for each in opened.maps):
+        histograms |= frozenset(each.name for each in maps if _stack_members(opened.btf, each.btf_key_type_id))
     if histograms or any(each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY) for each in opened.maps):
         return histograms
     return frozenset(each.name for each in maps if each.btf_key_type_id and each.btf_value_type_id)
+
+
+def _stack_members(btf: Btf, type_id: int) -> dict[str, str]:
+    """Return which members of a key hold the ids of stack traces: ``kstack``, ``ustack`` → name of the member."""
+    bare = btf.resolve(type_id)[1] if type_id else None
+    found: dict[str, str] = {}
+    for member in bare.members if isinstance(bare, Composite) else ():
+        if "stack" in member.name and isinstance(btf.resolve(member.type_id)[1], Int):
+            found["ustack" if member.name.startswith("u") else "kstack"] = member.name
+    return found
 
 
 def _map_spec(each: OpenMap, btf: Btf, comment: Comment, samples: frozenset[str]) -> MapSpec:
@@ -212,6 +233,8 @@ def _map_spec(each: OpenMap, btf: Btf, comment: Comment, samples: frozenset[str]
         histogram = _is_histogram(btf, each.btf_value_type_id)
         sample = Sample(DEFAULT_INTERVAL_MS, "log2_hist" if histogram else "default_kv")
     stack_trace = _stack_trace(_object_annotation(comment, "intepreter", each.name))
+    if sample is not None and stack_trace is None and (members := _stack_members(btf, each.btf_key_type_id)):
+        stack_trace = StackTrace().replace(**members)
     return MapSpec(each.name, ident, mmaped=bool(each.data_section), sample=sample, stack_trace=stack_trace)
 
 

@@ -21,6 +21,12 @@ def nameable(btf: Btf, type_id: int) -> tuple[str, int] | None:
     return (name, btf.size_bytes(type_id)) if find_type(btf, name) is not None else None
 
 
+def composite(btf: Btf, type_id: int) -> str | None:
+    """Return the C name of a struct or union that can be referred to by name; ``None`` for other types and for void."""
+    named = nameable(btf, type_id)
+    return named[0] if named and isinstance(btf.resolve(type_id)[1], Composite) else None
+
+
 def type_at(btf: Btf, type_id: int, byte_offset: int) -> tuple[str, int] | None:
     """Return C name and size of the outermost type, of those with a name, that begins at an offset in another one; or ``None``.
 

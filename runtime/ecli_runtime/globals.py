@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Value: TypeAlias = "bool | int | float | str"
 
 LINKAGE_STATIC = 0
+KCONFIG = ".kconfig"  # filled from the running kernel's configuration when the object is loaded
 
 
 class Global(Record):
@@ -41,7 +42,7 @@ class Global(Record):
 def find_globals(btf: Btf) -> Iterator[Global]:
     """Walk the non-static variables of the data sections, in the order of their addresses."""
     for section in btf.data_sections():
-        if section.name.startswith((".rodata", ".data", ".bss", ".kconfig")):
+        if section.name.startswith((".rodata", ".data", ".bss", KCONFIG)):
             for entry in sorted(section.variables, key=lambda each: each.byte_offset):
                 variable = btf.type(entry.type_id)
                 if isinstance(variable, Var) and variable.linkage != LINKAGE_STATIC:

@@ -11,7 +11,7 @@ from ecli_runtime.btf import KIND_STRUCT, KIND_UNION
 from ecli_runtime.decode.plan import make_plan, make_plan_of_members
 from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.errors import BtfError, DecodeError, OptionError
-from ecli_runtime.globals import find_globals, is_settable, pack_value
+from ecli_runtime.globals import KCONFIG, find_globals, is_settable, pack_value
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenObject
 from ecli_runtime.read.perfbuf import PerfBuffer
 from ecli_runtime.read.ringbuf import RingBuffer
@@ -152,7 +152,8 @@ class OpenSession:
 
     def options(self) -> list[tuple[Option, int]]:
         """Return the options of the package that can be set, each with the id of its type in :attr:`btf`."""
-        found = ((option, self._globals[option.name].type_id) for option in self.package.options)
+        settable = (option for option in self.package.options if option.section != KCONFIG)
+        found = ((option, self._globals[option.name].type_id) for option in settable)
         return [(option, type_id) for option, type_id in found if is_settable(self._object.btf, type_id)]
 
     @property
@@ -175,6 +176,8 @@ class OpenSession:
         if name not in self._globals:
             raise OptionError(f"there is no option {name!r}", f"options: {', '.join(sorted(self._globals)) or 'none'}")
         variable = self._globals[name]
+        if variable.section == KCONFIG:
+            raise OptionError(f"option {name} cannot be set: the kernel's configuration fills it")
         try:
             data = pack_value(self._object.btf, variable.type_id, value)
         except OptionError as error:

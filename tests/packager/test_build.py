@@ -9,6 +9,8 @@ import pytest
 
 from ecli_packager.build import Request, build
 from ecli_packager.errors import CompileError, ExportError
+from ecli_runtime.errors import OptionError
+from ecli_runtime.session import OpenSession
 from ecli_schemas.errors import EcliError
 from ecli_schemas.model import Package
 from ecli_schemas.read import read_package
@@ -205,3 +207,53 @@ def test_what_clang_used_to_warn_of_is_a_warning(tmp_path: Path) -> None:
     )
     result = build(Request((source,)))
     assert "warning: incompatible integer to pointer conversion" in result.diagnostics
+
+
+def test_the_value_type_of_an_event_map_names_its_events(make: Make) -> None:
+    text = """
+struct event { int v; };
+struct same { int w; };
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+	__type(value, struct event);
+} events SEC(".maps");
+struct same unused = {1};
+"""
+    body = "void *e = bpf_ringbuf_reserve(&events, 4, 0); if (e) bpf_ringbuf_discard(e, 0);"
+    assert types(make(text + PROGRAM % body)) == {"events": ["event"]}
+
+
+def test_what_the_kernels_configuration_fills_is_shown_and_not_set(make: Make, tmp_path: Path) -> None:
+    package = make(
+        "extern int LINUX_KERNEL_VERSION __kconfig;\n// Ticks a second.\nextern int CONFIG_HZ __kconfig;\n"
+        + PROGRAM % "return CONFIG_HZ + LINUX_KERNEL_VERSION;"
+    )
+    (option,) = package.options
+    assert (option.name, option.section, option.default, option.help) == ("CONFIG_HZ", ".kconfig", None, "Ticks a second.")
+    with OpenSession(package) as opened:
+        assert opened.options() == []
+        with pytest.raises(OptionError, match="cannot be set"):
+            opened.set("CONFIG_HZ", 5)
+
+
+def test_counts_by_stack_trace_are_a_profile(make: Make) -> None:
+    package = make(
+        """
+struct key { int pid; int kernel_stack; int user_stack; };
+struct { __uint(type, BPF_MAP_TYPE_STACK_TRACE); __uint(key_size, 4); __uint(value_size, 800); __uint(max_entries, 8); } stacks
+	SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, struct key); __type(value, long); } counts
+	SEC(".maps");
+"""
+        + PROGRAM
+        % (
+            "struct key k = {}; long one = 1; k.kernel_stack = bpf_get_stackid(ctx, &stacks, 0);"
+            "bpf_map_update_elem(&counts, &k, &one, 0);"
+        )
+    )
+    specs = {each.name: each for each in package.maps}
+    assert specs["stacks"].sample is None
+    assert specs["counts"].sample is not None
+    assert specs["counts"].stack_trace is not None
+    assert (specs["counts"].stack_trace.kstack, specs["counts"].stack_trace.ustack) == ("kernel_stack", "user_stack")

@@ -158,6 +158,8 @@ SIGNATURES: dict[str, Signature] = {
     "bpf_map__value_size": Signature(c_uint32, (pointer,)),
     "bpf_map__max_entries": Signature(c_uint32, (pointer,)),
     "bpf_map__set_max_entries": Signature(c_int, (pointer, c_uint32), check_ret),
+    "bpf_map__set_key_size": Signature(c_int, (pointer, c_uint32), check_ret),
+    "bpf_map__set_value_size": Signature(c_int, (pointer, c_uint32), check_ret),
     "bpf_map__is_internal": Signature(c_bool, (pointer,)),
     "bpf_map__btf_key_type_id": Signature(c_uint32, (pointer,)),
     "bpf_map__btf_value_type_id": Signature(c_uint32, (pointer,)),

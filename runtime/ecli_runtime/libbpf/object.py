@@ -92,6 +92,20 @@ class OpenMap(_Map):
             return None
         return memoryview((ctypes.c_char * size.value).from_address(address)).cast("B")  # the object keeps it alive
 
+    def drop_event_type(self) -> None:
+        """Make the sizes of an event map those that the kernel accepts.
+
+        Authors write ``__type(value, struct event)`` on a ring buffer or perf event array to say what it carries; the kernel
+        wants none there (``ringbuf_map_alloc``), or descriptors of 4 bytes (``perf_event_array_map_alloc_check``).
+        """
+        wanted = {MAP_TYPE_RINGBUF: 0, MAP_TYPE_PERF_EVENT_ARRAY: 4}.get(self.type)
+        if wanted is None:
+            return
+        if self.key_size_bytes != wanted:
+            lib.bpf_map__set_key_size(self.handle, wanted)
+        if self.value_size_bytes != wanted:
+            lib.bpf_map__set_value_size(self.handle, wanted)
+
     def set_max_entries(self, count: int) -> None:
         """Set the number of entries; of bytes for a ring buffer, where libbpf rounds up to a power of two of whole pages."""
         lib.bpf_map__set_max_entries(self.handle, count)
@@ -282,6 +296,8 @@ class OpenObject(Owned):
             UnsupportedFeatureError: The kernel has no BTF and the object needs it.
             LibbpfError: Anything else, with libbpf's log.
         """
+        for each in self.maps:
+            each.drop_event_type()
         log.take()
         try:
             lib.bpf_object__load(self.handle)
