@@ -354,6 +354,17 @@ class Btf:
             raise BtfError(f"BTF type {type_id}: an enum of {size_bytes} bytes")
         return size_bytes
 
+    def check(self) -> None:
+        """Check what libbpf takes for granted before 1.3: each type is well-formed and refers to types that there are.
+
+        Raises:
+            BtfError: One does not.
+        """
+        for type_id, found in self.types():
+            for target in _references(found):
+                if not 0 <= target < len(self):
+                    raise BtfError(f"BTF type {type_id} refers to type {target}, which there is not")
+
     def resolve(self, type_id: int) -> tuple[int, Bare]:
         """Take typedefs and qualifiers off a type; return the id and the type that remain.
 
@@ -417,6 +428,25 @@ class Btf:
 
     def _of_kind(self, *kinds: int) -> Iterator[int]:
         return (type_id for type_id, kind in enumerate(self._kinds) if kind in kinds)
+
+
+def _references(found: Type) -> Iterator[int]:
+    """Yield the ids of the types that a type refers to."""
+    if isinstance(found, (Pointer, Typedef, Qualifier, DeclTag)):
+        yield found.target
+    elif isinstance(found, Array):
+        yield found.element
+    elif isinstance(found, Composite):
+        yield from (member.type_id for member in found.members)
+    elif isinstance(found, Func):
+        yield found.proto
+    elif isinstance(found, FuncProto):
+        yield found.result
+        yield from (type_id for _name, type_id in found.parameters)
+    elif isinstance(found, Var):
+        yield found.type_id
+    elif isinstance(found, DataSection):
+        yield from (variable.type_id for variable in found.variables)
 
 
 def _signed64(value: int) -> int:

@@ -78,6 +78,14 @@ def code_sections(data: bytes) -> dict[int, CodeSection]:
         raise _damaged() from error
 
 
+def section_bytes(data: bytes, name: str) -> bytes | None:
+    """Return the bytes of the first section of that name, or ``None``; arguments and errors as :func:`code_sections`."""
+    try:
+        return _Reader(data).section_bytes(name)
+    except struct.error as error:
+        raise _damaged() from error
+
+
 def instruction_layout(data: bytes) -> str:
     """Return the format of an instruction for :mod:`struct`: code, registers, offset, immediate (RFC 9669, section 3.1)."""
     return _prefix(data) + "BBhi"
@@ -140,6 +148,13 @@ class _Reader:
         self.left -= 1
         if self.left < 0:
             raise ObjectError(f"the package's object has more than {_MAX_ENTRY_COUNT} functions and relocations")
+
+    def section_bytes(self, name: str) -> bytes | None:
+        names = self._bytes(self.names_index)
+        for index, header in enumerate(self.headers):
+            if self._string(names, header.name_at) == name:
+                return self._bytes(index)
+        return None
 
     def code_sections(self) -> dict[int, CodeSection]:
         names = self._bytes(self.names_index)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import DATA, ROOT
+from tests.machine import system_libbpf
 
 COUNT = 400
 
@@ -27,6 +28,11 @@ def assert_survives(package: Path, what: str, seed: int) -> None:
 @pytest.mark.parametrize("what", ["document", "object"])
 def test_small_package(what: str) -> None:
     assert_survives(DATA / "upstream-minimal.json", what, 1)
+
+
+def test_small_package_with_the_systems_libbpf(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECLI_LIBBPF", system_libbpf())
+    assert_survives(DATA / "upstream-minimal.json", "object", 9)  # number 47 names a type that there is not
 
 
 @pytest.mark.compiler

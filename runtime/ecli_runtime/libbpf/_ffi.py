@@ -281,6 +281,11 @@ class Library:
         text: bytes = self.libbpf_version_string()
         return text.decode().lstrip("v")
 
+    @property
+    def version_numbers(self) -> tuple[int, ...]:
+        """The same as numbers, to compare: ``(1, 7)``."""
+        return tuple(int(part) for part in self.version.split(".") if part.isdigit())
+
 
 lib = Library()
 

@@ -249,6 +249,8 @@ class OpenObject(Owned):
             LibbpfError: libbpf cannot make sense of it.
         """
         check_header(data)
+        if lib.version_numbers < (1, 3):
+            _check_btf(data)
         options = ObjectOpenOpts(sz=ctypes.sizeof(ObjectOpenOpts), object_name=name.encode())
         if kernel_btf is not None:
             options.btf_custom_path = os.fsencode(kernel_btf)
@@ -320,6 +322,16 @@ class LoadedObject(Owned):
 
     def _destroy(self, handle: int) -> None:
         lib.bpf_object__close(handle)
+
+
+def _check_btf(data: bytes) -> None:
+    """Check the types of an object before libbpf sees them: before 1.3 it crashes on ids of types that there are not."""
+    from ecli_runtime.code import section_bytes
+
+    section = section_bytes(data, ".BTF")
+    if section is None:
+        raise _no_btf()
+    Btf(section).check()
 
 
 def _no_btf() -> ObjectError:

@@ -103,3 +103,14 @@ def test_a_string_outside_of_its_section() -> None:
     struct.pack_into("<I", raw, 24, 999)
     with pytest.raises(BtfError, match="string offset 999"):
         Btf(bytes(raw)).type(1)
+
+
+def test_each_type_must_refer_to_types_that_there_are() -> None:
+    builder = BtfBuilder()
+    number = builder.integer("int", 4)
+    builder.pointer(number)
+    builder.struct("event", 4, ("value", number, 0))
+    Btf(builder.section()).check()
+    builder.array(99, 1)
+    with pytest.raises(BtfError, match="type 4 refers to type 99, which there is not"):
+        Btf(builder.section()).check()
