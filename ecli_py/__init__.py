@@ -21,7 +21,11 @@ __all__ = ["__version__", "open"]
 
 
 def open(  # noqa: A001  the module's one verb, named as files are opened
-    package: str | os.PathLike[str], options: Mapping[str, Value] | None = None, *, kernel_btf: str | None = None
+    package: str | os.PathLike[str],
+    options: Mapping[str, Value] | None = None,
+    *,
+    kernel_btf: str | None = None,
+    latency_ms: float = 2.0,
 ) -> Tool:
     """Open a package, load it into the kernel and attach it.
 
@@ -29,6 +33,7 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
         package: Path of a package; ``-`` reads standard input.
         options: Values for the package's options, by the names of their C variables.
         kernel_btf: File to take the kernel's BTF from, for a kernel that has none of its own.
+        latency_ms: How late an event may come while others keep coming; a lone one comes at once. 0 saves no work.
 
     Returns:
         The tool at work. Close it, or use it in a ``with`` statement, to detach it.
@@ -38,4 +43,4 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
     """
     from ecli_py.tool import open_tool
 
-    return open_tool(package, options or {}, kernel_btf)
+    return open_tool(package, options or {}, kernel_btf, latency_ms)

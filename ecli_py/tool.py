@@ -109,9 +109,9 @@ class _Countdown:
                 yield event
 
 
-def open_tool(package: str | os.PathLike[str], options: Mapping[str, Value], kernel_btf: str | None) -> Tool:
+def open_tool(package: str | os.PathLike[str], options: Mapping[str, Value], kernel_btf: str | None, latency_ms: float) -> Tool:
     """Open a package, set its options, load and attach it; see :func:`ecli_py.open`."""
     with OpenSession(load_package(package), kernel_btf) as opened:
         for name, value in options.items():
             opened.set(name, value)
-        return Tool(opened.start())
+        return Tool(opened.start(latency_ms))

@@ -12,7 +12,7 @@ from ecli_py.tool import Tool
 from ecli_runtime.errors import OptionError
 from ecli_runtime.globals import parse_value
 from ecli_runtime.libbpf import log
-from ecli_runtime.session import OpenSession
+from ecli_runtime.session import DEFAULT_LATENCY_MS, OpenSession
 from ecli_schemas.errors import EcliError
 
 TYPE_CHECKING = False
@@ -55,7 +55,8 @@ def main(words: list[str]) -> int:
         count = None if arguments.count is None else _parse_count(arguments.count)
         for line in opened.contradictions():
             sys.stderr.write(f"warning: {printable(line)}\n")
-        with Tool(opened.start()) as tool:
+        latency_ms = DEFAULT_LATENCY_MS if arguments.latency is None else parse_latency_ms(arguments.latency)
+        with Tool(opened.start(latency_ms)) as tool:
             _show(tool, _renderer(arguments.json), duration_s, count)
     return 0
 
@@ -94,6 +95,10 @@ def _add_run_options(command: Arguments) -> None:
         ("--json", {"action": "store_true", "help": "one JSON object a line instead of columns"}),
         ("--duration", {"metavar": "TIME", "help": "end after this time: 5, 5s, 500ms, 2m, 1h"}),
         ("--count", {"metavar": "N", "help": "end after this many events"}),
+        (
+            "--latency",
+            {"metavar": "TIME", "help": "how late an event may be shown while others keep coming (default: 2ms); 0: not at all"},
+        ),
         ("--kernel-btf", {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),
         ("--verbose", {"action": "store_true", "help": "show what libbpf and the verifier say"}),
     ):
@@ -163,6 +168,21 @@ def parse_duration(text: str) -> float:
                 return value
             break
     raise EcliError(f"--duration: expected a time, got {text!r}", "for example 5s, 500ms or 2m")
+
+
+def parse_latency_ms(text: str) -> float:
+    """Return a time such as ``2ms``, or 0, in milliseconds.
+
+    Raises:
+        EcliError: It is none, or more than a second.
+    """
+    try:
+        latency_s = 0.0 if text == "0" else parse_duration(text)
+    except EcliError as error:
+        raise EcliError(f"--latency: expected a time or 0, got {text!r}", "for example 2ms") from error
+    if latency_s > 1:
+        raise EcliError(f"--latency: expected at most a second, got {text!r}", "for example 2ms")
+    return latency_s * 1000
 
 
 def _parse_count(text: str) -> int:

@@ -52,6 +52,7 @@ class RingBuffer:
         size_bytes: ``max_entries`` of the map: a power of two, whole pages.
 
     Attributes:
+        filled: Share of the buffer that the last look found filled, 0 to 1.
         occupancy: Greatest share of the buffer that was ever found filled, 0 to 1.
 
     Raises:
@@ -64,7 +65,7 @@ class RingBuffer:
         page = mmap.PAGESIZE
         self.fd = fd
         self.size_bytes = size_bytes
-        self.occupancy = 0.0
+        self.filled = self.occupancy = 0.0
         self._consumer_map = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         self._producer_map = mmap.mmap(fd, page + 2 * size_bytes, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
         self._consumer = memoryview(self._consumer_map)[:8].cast("Q")
@@ -90,7 +91,8 @@ class RingBuffer:
         """
         words, mask = self._words, self.size_bytes - 1
         consumed, produced = self._consumer[0], self._producer[0]
-        self.occupancy = max(self.occupancy, (produced - consumed) / self.size_bytes)
+        self.filled = (produced - consumed) / self.size_bytes
+        self.occupancy = max(self.occupancy, self.filled)
         _fence()  # producer position is an acquire load
         while consumed < produced:
             start = consumed & mask

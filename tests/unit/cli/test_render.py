@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ecli_py.commands.run import closing_line, parse_duration
+from ecli_py.commands.run import closing_line, parse_duration, parse_latency_ms
 from ecli_py.render.histogram import log2_histogram
 from ecli_py.render.jsonlines import JsonLines
 from ecli_py.render.text import Text
@@ -104,6 +104,18 @@ def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(EcliError, match="expected a time") as caught:
         parse_duration(text)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(("text", "milliseconds"), [("0", 0), ("2ms", 2), ("1s", 1000), ("0.5ms", 0.5)])
+def test_latencies(text: str, milliseconds: float) -> None:
+    assert parse_latency_ms(text) == milliseconds
+
+
+@pytest.mark.parametrize("text", ["", "-1ms", "soon", "2s"])
+def test_what_is_no_latency(text: str) -> None:
+    with pytest.raises(EcliError, match="--latency: expected") as caught:
+        parse_latency_ms(text)
+    assert caught.value.hint == "for example 2ms"
 
 
 def test_the_closing_line_says_what_was_lost() -> None:
