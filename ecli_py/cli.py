@@ -18,6 +18,7 @@ COMMANDS = {
     "run": "run a package and show its events",
     "build": "build a package from eBPF C",
     "init": "write a starter for a new tool",
+    "schema": "print the JSON Schema of a package's events",
     "inspect": "show what a package is and what it can do",
 }
 

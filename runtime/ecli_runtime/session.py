@@ -67,11 +67,13 @@ class Source(Record):
         plans: One for each type of event; of a sampled map the plans of key and value. Empty: the type is not known, events
             carry the bytes in hexadecimal.
         sample: Set when it is a map that is read periodically.
+        per_cpu: A reading has a list of values, one for each possible CPU.
     """
 
     name: str
     plans: tuple[Plan, ...]
     sample: Sample | None = None
+    per_cpu: bool = False
 
 
 class Stats(Record):
@@ -125,7 +127,7 @@ class OpenSession:
             spec = self._maps.get(each.name)
             if spec is not None and spec.sample is not None:
                 plans = tuple(make_plan(btf, type_id) for type_id in (each.btf_key_type_id, each.btf_value_type_id) if type_id)
-                yield Source(each.name, plans if len(plans) == 2 else (), spec.sample)
+                yield Source(each.name, plans if len(plans) == 2 else (), spec.sample, each.per_cpu)
             elif each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY):
                 index, types = own.get(each.name, shared)
                 yield Source(each.name, tuple(self._plan(event_type, index) for event_type in types))

@@ -63,6 +63,11 @@ class _Map:
         return count
 
     @property
+    def per_cpu(self) -> bool:
+        """The map holds one value for each possible CPU."""
+        return self.type in PER_CPU_MAP_TYPES
+
+    @property
     def data_section(self) -> str:
         """ELF section behind an internal map (``.rodata``, ``.data.cold``), or empty text.
 
@@ -119,11 +124,6 @@ class LoadedMap(_Map):
         """File descriptor, valid until the object is closed."""
         fd: int = lib.bpf_map__fd(self.handle)
         return fd
-
-    @property
-    def per_cpu(self) -> bool:
-        """The map holds one value for each possible CPU."""
-        return self.type in PER_CPU_MAP_TYPES
 
     def entries(self) -> Iterator[tuple[bytes, bytes]]:
         """Walk the entries as (key, value); a per-CPU value is one after the other, each padded to 8 bytes.

@@ -1,0 +1,57 @@
+"""``ecli-py schema``: JSON Schema of a package's events."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ecli_py.parser import Parser
+from ecli_py.source import load_package
+from ecli_runtime.decode.schema import plan_schema
+from ecli_runtime.session import OpenSession
+
+if TYPE_CHECKING:
+    from ecli_runtime.session import Source
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def main(words: list[str]) -> int:
+    """Print the schema; returns the exit status."""
+    parser = Parser("ecli-py schema", "Print the JSON Schema of a package's events, as `ecli-py run --json` writes them.")
+    parser.add_argument("package", metavar="PACKAGE", help="file, or - for standard input")
+    parser.add_argument("--object", metavar="FILE", help="ELF object, for upstream's metadata files")
+    arguments = parser.parse_args(words)
+    package = load_package(arguments.package, arguments.object)
+    with OpenSession(package) as opened:
+        events = [schema for source in opened.sources for schema in _events(source)]
+    document = {"$schema": DIALECT, "title": package.name, **({"anyOf": events} if len(events) > 1 else {})}
+    if len(events) == 1:
+        document |= events[0]
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    return 0
+
+
+def _events(source: Source) -> list[dict[str, Any]]:
+    """Return the schema of each type of event of a map."""
+    if source.sample is not None:
+        key, value = [plan_schema(plan) for plan in source.plans] if source.plans else [{"type": "string"}] * 2
+        if source.per_cpu:
+            value = {"type": "array", "items": value}
+        return [_object(source.name, {"key": key, "value": value})]
+    if not source.plans:
+        return [_object(source.name, {"data": {"type": "string", "pattern": "^([0-9a-f]{2})*$"}})]
+    return [
+        {"description": f"{plan.type_name or 'event'}, through map {source.name}", **plan_schema(plan)} for plan in source.plans
+    ]
+
+
+def _object(map_name: str, properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "description": f"through map {map_name}",
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
