@@ -223,9 +223,6 @@ def _stack_members(btf: Btf, type_id: int) -> dict[str, str]:
 
 
 def _map_spec(each: OpenMap, btf: Btf, comment: Comment, samples: frozenset[str]) -> MapSpec:
-    ident = each.name
-    if each.data_section:
-        ident = "".join(letter if letter.isalnum() else "_" for letter in each.data_section.lstrip("."))
     sample = None
     if "sample" in comment.annotations:
         sample = _sample(each.name, _object_annotation(comment, "sample", each.name))
@@ -235,7 +232,7 @@ def _map_spec(each: OpenMap, btf: Btf, comment: Comment, samples: frozenset[str]
     stack_trace = _stack_trace(_object_annotation(comment, "intepreter", each.name))
     if sample is not None and stack_trace is None and (members := _stack_members(btf, each.btf_key_type_id)):
         stack_trace = StackTrace().replace(**members)
-    return MapSpec(each.name, ident, mmaped=bool(each.data_section), sample=sample, stack_trace=stack_trace)
+    return MapSpec(each.name, each.ident, mmaped=bool(each.data_section), sample=sample, stack_trace=stack_trace)
 
 
 def _stack_trace(said: dict[str, Json]) -> StackTrace | None:

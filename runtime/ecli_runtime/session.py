@@ -558,15 +558,10 @@ def _type_or_none(btf: Any, type_id: int) -> object:
         return None
 
 
-def _ident(name: str) -> str:
-    """Return upstream's identifier of a data section: without the leading dot, other characters become underscores."""
-    return "".join(letter if letter.isalnum() else "_" for letter in name.lstrip("."))
-
-
 def _match_maps(package: Package, maps: list[OpenMap]) -> Mapping[str, MapSpec]:
     """Return what the package says of each map, by the name that libbpf gave it."""
     by_name = {each.name: each for each in maps}
-    by_ident = {_ident(each.data_section): each for each in maps if each.data_section}
+    by_ident = {each.ident: each for each in maps if each.data_section}
     found = {}
     for index, spec in enumerate(package.maps):
         each = by_name.get(spec.name) or by_ident.get(spec.ident)
