@@ -78,15 +78,15 @@ class _Map:
             return ""
         return self.name[self.name.index(".") :]
 
-
-def _type_name(name: bytes | None, number: int) -> str:
-    return name.decode() if name is not None else f"type {number}"
-
     @property
     def ident(self) -> str:
         """Upstream's identifier: the name, or the data section without its leading dot, made a C identifier."""
         name = self.data_section.lstrip(".")
         return "".join(letter if letter.isalnum() else "_" for letter in name) or self.name
+
+
+def _type_name(name: bytes | None, number: int) -> str:
+    return name.decode() if name is not None else f"type {number}"
 
 
 class OpenMap(_Map):
