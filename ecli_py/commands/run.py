@@ -18,12 +18,10 @@ from ecli_schemas.errors import EcliError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from types import SimpleNamespace
 
-    from ecli_py.render.jsonlines import JsonLines
-    from ecli_py.render.text import Text
-    from ecli_runtime.session import Stats
+    from ecli_runtime.session import Event, Source, Stats
     from ecli_schemas.model import Option, Package
 else:
     import _signal as signal  # the C module under it; signal itself brings enum and functools, 4 ms
@@ -56,8 +54,9 @@ def main(words: list[str]) -> int:
         for line in opened.contradictions():
             sys.stderr.write(f"warning: {printable(line)}\n")
         latency_ms = DEFAULT_LATENCY_MS if arguments.latency is None else parse_latency_ms(arguments.latency)
+        render = _make_render(arguments.json, arguments.fields, opened.sources)
         with Tool(opened.start(latency_ms)) as tool:
-            _show(tool, _renderer(arguments.json), duration_s, count)
+            _show(tool, render, duration_s, count)
     return 0
 
 
@@ -93,6 +92,10 @@ def _add_run_options(command: Arguments) -> None:
     """Add the options of `run` itself that may also follow the package, but for those whose name a package's own option has."""
     for flag, settings in (
         ("--json", {"action": "store_true", "help": "one JSON object a line instead of columns"}),
+        (
+            "--fields",
+            {"metavar": "NAMES", "help": "members to show, in this order (pid,comm), or to leave out (--fields=-uid)"},
+        ),
         ("--duration", {"metavar": "TIME", "help": "end after this time: 5, 5s, 500ms, 2m, 1h"}),
         ("--count", {"metavar": "N", "help": "end after this many events"}),
         (
@@ -191,19 +194,28 @@ def _parse_count(text: str) -> int:
     raise EcliError(f"--count: expected a number of events (at least 1), got {text!r}", "for example --count 10")
 
 
-def _renderer(as_json: bool) -> JsonLines | Text:
+def _make_render(as_json: bool, fields: str | None, sources: Sequence[Source]) -> Callable[[Event], str]:
+    """Return what turns an event into lines of text."""
+    render: Callable[[Event], str]
     if as_json:
         from ecli_py.render.jsonlines import JsonLines
 
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")  # RFC 8259, section 8.1
-        return JsonLines()
-    from ecli_py.render.text import Text
+        render = JsonLines().render
+    else:
+        from ecli_py.render.text import Text
 
-    return Text()
+        render = Text().render
+    if fields is None:
+        return render
+    from ecli_py.render.fields import Fields
+
+    pick = Fields(fields, sources).pick
+    return lambda event: render(pick(event))
 
 
-def _show(tool: Tool, renderer: JsonLines | Text, duration_s: float | None, count: int | None) -> None:
+def _show(tool: Tool, render: Callable[[Event], str], duration_s: float | None, count: int | None) -> None:
     def stop(number: int, _frame: object) -> None:
         tool.stop()
         signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
@@ -214,7 +226,7 @@ def _show(tool: Tool, renderer: JsonLines | Text, duration_s: float | None, coun
     # From this line on nothing is missed: a script that waits for it may start what it wants to see.
     sys.stderr.write("attached; Ctrl-C ends\n" if sys.stderr.isatty() else "attached\n")
     for batch in tool.batches(duration_s, count):
-        lines = [renderer.render(event) for event in batch]
+        lines = [render(event) for event in batch]
         if lines:
             _write("".join(lines))
     sys.stderr.write(closing_line(tool.stats))

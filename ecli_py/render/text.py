@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from ecli_runtime.decode.plan import Op, Plan
-    from ecli_runtime.session import Event, Source
+    from ecli_runtime.decode.plan import Op
+    from ecli_runtime.session import Event
 
 # Wide enough for what integers of that many bits usually hold (process ids have at most seven digits); larger ones push
 # the rest of their line aside.
@@ -67,18 +67,11 @@ class Text:
 
 def _columns(event: Event) -> Iterator[_Column]:
     yield _Column("TIME", 8, right=False)
-    ops = {op.name: op for op in _top_level(event.source, event.type_name)}
+    plans = (plan for plan in event.source.plans if plan.type_name == event.type_name)
+    ops = {op.name: op for plan in plans for op in plan.top_level()}
     for name in event:
         op = ops.get(name)
         yield _Column(name.upper(), _width(op) if op else 0, right=op is not None and op.code in ("int", "float"))
-
-
-def _top_level(source: Source, type_name: str) -> Iterator[Op]:
-    plan: Plan | None = next((plan for plan in source.plans if plan.type_name == type_name), None)
-    at = 0
-    while plan and at < len(plan.ops):
-        yield plan.ops[at]
-        at += 1 + plan.ops[at].body
 
 
 def _width(op: Op) -> int:

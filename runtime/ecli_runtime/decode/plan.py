@@ -14,6 +14,7 @@ from ecli_schemas.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Literal, TypeAlias
 
     from ecli_runtime.btf import Btf, Member
@@ -68,6 +69,13 @@ class Plan(Record):
     size_bytes: int
     byteorder: Literal["little", "big"]
     ops: tuple[Op, ...]
+
+    def top_level(self) -> Iterator[Op]:
+        """Walk the operations that are in the body of none: the members of the event."""
+        at = 0
+        while at < len(self.ops):
+            yield self.ops[at]
+            at += 1 + self.ops[at].body
 
 
 def make_plan(btf: Btf, type_id: int) -> Plan:

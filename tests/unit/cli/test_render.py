@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ecli_py.commands.run import closing_line, parse_duration, parse_latency_ms
+from ecli_py.render.fields import Fields
 from ecli_py.render.histogram import log2_histogram
 from ecli_py.render.jsonlines import JsonLines
 from ecli_py.render.text import Text
@@ -104,6 +105,23 @@ def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(EcliError, match="expected a time") as caught:
         parse_duration(text)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [("comm,pid", ["comm", "pid"]), ("-at,-pid", ["kind", "comm"]), ("pid, comm,-pid", ["comm"]), ("at", ["at"])],
+)
+def test_fields_pick_and_order_members(text: str, names: list[str]) -> None:
+    picked = Fields(text, [event().source]).pick(event())
+    assert list(picked) == names
+    assert re.split(r"\s{2,}", Text().render(picked).splitlines()[0]) == ["TIME", *(name.upper() for name in names)]
+
+
+@pytest.mark.parametrize(("text", "hint"), [("com", "did you mean comm?"), ("-xyz", "members: pid, kind, comm, at")])
+def test_fields_that_there_are_not(text: str, hint: str) -> None:
+    with pytest.raises(EcliError, match="--fields: there is no member") as caught:
+        Fields(text, [event().source])
+    assert caught.value.hint == hint
 
 
 @pytest.mark.parametrize(("text", "milliseconds"), [("0", 0), ("2ms", 2), ("1s", 1000), ("0.5ms", 0.5)])
