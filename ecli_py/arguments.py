@@ -110,7 +110,8 @@ class Arguments:
         for name, settings in self._operands:
             parser.add_argument(name, **settings)
         if self._rest:
-            parser.add_argument(self._rest, nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+            rest = parser.add_argument(self._rest, nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+            rest.required = False  # before Python 3.12 it would be named among the operands that are missing
         return parser
 
 

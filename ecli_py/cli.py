@@ -6,7 +6,7 @@ import os
 import sys
 from io import TextIOWrapper
 
-from ecli_py.report import report
+from ecli_py.report import report, write_out
 from ecli_schemas.errors import EcliError
 
 TYPE_CHECKING = False
@@ -91,6 +91,5 @@ def _version() -> int:
     from ecli_py import __version__
     from ecli_runtime.libbpf._ffi import lib
 
-    sys.stdout.write(f"ecli-py {__version__}\n")
-    sys.stdout.write(f"libbpf {lib.version} ({lib.origin}: {lib.path})\n")
+    write_out(f"ecli-py {__version__}\nlibbpf {lib.version} ({lib.origin}: {lib.path})\n")
     return 0

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import sys
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ecli_schemas.errors import EcliError
+from ecli_schemas.errors import EcliError
 
 
 def printable(text: str) -> str:
     """Return text with its control characters escaped: those of a package must not reach the terminal."""
     return text if text.isprintable() else "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def write_out(text: str) -> None:
+    """Write a whole result to stdout.
+
+    Raises:
+        BrokenPipeError: Nobody reads it any more.
+        EcliError: It cannot be written, for example to a full disk.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise EcliError(f"cannot write to standard output: {error.strerror}", "write it to another place") from error
 
 
 def report(error: EcliError) -> None:

@@ -9,6 +9,7 @@ import tempfile
 
 from ecli_py.inspection import Inspection
 from ecli_py.parser import Parser
+from ecli_py.report import write_out
 from ecli_py.source import read_source
 from ecli_schemas.errors import EcliError, PackageError
 from ecli_schemas.read import read_package
@@ -46,9 +47,8 @@ def main(words: list[str]) -> int:
         from ecli_py.render.inspection import render
 
         text = render(inspection.document)
-    sys.stdout.write(text)
+    write_out(text)
     if inspection.document["contradictions"]:
-        sys.stdout.flush()
         raise EcliError(
             "what the package says that it can do is not what its object can do",
             "do not run it before somebody you trust has told why, or built it again from its source",

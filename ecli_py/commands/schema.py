@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 from ecli_py.parser import Parser
+from ecli_py.report import write_out
 from ecli_py.source import load_package
 from ecli_runtime.decode.schema import plan_schema
 from ecli_runtime.session import OpenSession
@@ -29,7 +29,7 @@ def main(words: list[str]) -> int:
     document = {"$schema": DIALECT, "title": package.name, **({"anyOf": events} if len(events) > 1 else {})}
     if len(events) == 1:
         document |= events[0]
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    write_out(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     return 0
 
 

@@ -310,7 +310,8 @@ class Session:
 
     def _attach(self) -> None:
         programs: dict[str, LoadedProgram] = {program.name: program for program in self._object.programs}
-        wanted = [(programs[spec.name], spec.attach) for spec in self.package.programs]
+        # libbpf's skeletons do not attach what is not loaded either (bpf_object__attach_skeleton).
+        wanted = [(programs[spec.name], spec.attach) for spec in self.package.programs if programs[spec.name].autoload]
 
         def attach_all() -> None:
             for program, said in wanted:

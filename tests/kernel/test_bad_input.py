@@ -181,6 +181,15 @@ int second(void *ctx)
     build("run", "x.json").fails("second: cannot attach to tp/sched/sched_no_such_thing")
 
 
+def test_a_program_that_is_not_loaded_is_not_attached(build: Ecli, tmp_path: Path) -> None:
+    declarations = 'SEC("?tp/sched/sched_no_such_thing")\nint spare(void *ctx)\n{\n\treturn 0;\n}'
+    path = source(tmp_path, declarations=f"{RINGBUF}\n{declarations}", body=EVENT)
+    outcome = build("build", path, "-o", "x.json")
+    assert outcome.status == 0, outcome.stderr
+    outcome = build("run", "x.json", "--duration", "100ms")
+    assert outcome.status == 0, outcome.stderr
+
+
 def test_a_section_that_names_no_hook(build: Ecli, tmp_path: Path) -> None:
     path = source(tmp_path, section="socket")
     assert build("build", path, "-o", "x.json").status == 0

@@ -8,6 +8,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,15 @@ def test_wrong_usage_of_run(ecli: Ecli, words: list[str | Path], text: str) -> N
     assert outcome.stderr.startswith("error: ")
     assert text in outcome.stderr
     assert "\nhint: ecli-py run" in outcome.stderr
+
+
+def test_a_missing_package_is_all_that_is_missing(ecli: Ecli) -> None:
+    assert "rest" not in ecli("run", "--json").stderr
+
+
+@pytest.mark.parametrize("words", [["inspect", SMALL], ["inspect", SMALL, "--json"], ["schema", SMALL], ["--version"]])
+def test_a_result_that_cannot_be_written(ecli: Ecli, words: list[str | Path]) -> None:
+    replace(ecli, prefix=["sh", "-c", 'exec "$@" > /dev/full', "sh"])(*words).fails("standard output", "No space left on device")
 
 
 @pytest.mark.parametrize("words", [["jump"], ["--jump"], ["-x"], ["build"]])

@@ -174,6 +174,7 @@ SIGNATURES: dict[str, Signature] = {
     "bpf_program__section_name": Signature(c_char_p, (pointer,)),
     "bpf_program__type": Signature(c_int, (pointer,)),
     "bpf_program__expected_attach_type": Signature(c_int, (pointer,)),
+    "bpf_program__autoload": Signature(c_bool, (pointer,)),
     "bpf_program__set_autoload": Signature(c_int, (pointer, c_bool), check_ret),
     "bpf_program__attach": Signature(pointer, (pointer,), check_pointer),
     "bpf_program__attach_xdp": Signature(pointer, (pointer, c_int), check_pointer),

@@ -190,6 +190,11 @@ class Program:
         number: int = lib.bpf_program__expected_attach_type(self.handle)
         return number
 
+    @property
+    def autoload(self) -> bool:
+        """Whether loading the object loads this program: not where its section begins with a question mark."""
+        return bool(lib.bpf_program__autoload(self.handle))
+
     def set_autoload(self, autoload: bool) -> None:
         """Say whether loading the object loads this program; only before it is loaded."""
         lib.bpf_program__set_autoload(self.handle, autoload)
