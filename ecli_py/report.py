@@ -1,4 +1,4 @@
-"""What goes to stderr: errors with their hints, and text that cannot harm a terminal."""
+"""What goes to stdout and stderr: results, errors with their hints, and text that cannot harm a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def printable(text: str) -> str:
 
 
 def write_out(text: str) -> None:
-    """Write a whole result to stdout.
+    """Write results to stdout, at once.
 
     Raises:
         BrokenPipeError: Nobody reads it any more.

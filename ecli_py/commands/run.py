@@ -6,7 +6,7 @@ import sys
 from io import TextIOWrapper
 
 from ecli_py.arguments import Arguments
-from ecli_py.report import printable
+from ecli_py.report import printable, write_out
 from ecli_py.source import load_package
 from ecli_py.tool import Tool
 from ecli_runtime.errors import OptionError
@@ -228,18 +228,8 @@ def _show(tool: Tool, render: Callable[[Event], str], duration_s: float | None, 
     for batch in tool.batches(duration_s, count):
         lines = [render(event) for event in batch]
         if lines:
-            _write("".join(lines))
+            write_out("".join(lines))
     sys.stderr.write(closing_line(tool.stats))
-
-
-def _write(text: str) -> None:
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise EcliError(f"cannot write the events: {error.strerror}", "write them to another place") from error
 
 
 def closing_line(stats: Stats) -> str:
