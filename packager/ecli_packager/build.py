@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -124,7 +124,18 @@ def build(request: Request) -> Result:
         behaviour=analyse(linked, name),
         build=_provenance(clang, texts),
     )
-    return Result(package, diagnostics)
+    return Result(package, diagnostics + "".join(_same_sizes(package)))
+
+
+def _same_sizes(package: Package) -> Iterator[str]:
+    """Yield a warning for each type whose events would be shown as another: those of one map are told apart by size alone."""
+    for export in package.exports:
+        first: dict[int | None, str] = {}
+        for event_type in export.types:
+            known = first.setdefault(event_type.size_bytes, event_type.name)
+            if known != event_type.name:
+                what = f"{known} and {event_type.name} both have {event_type.size_bytes} bytes"
+                yield f"warning: map {export.map}: {what}, so all are shown as {known}; give one of them another size\n"
 
 
 def _map_value(btf: Btf, values: Mapping[str, int], map_name: str, byte_offset: int) -> tuple[str, int] | None:

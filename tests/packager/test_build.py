@@ -257,3 +257,12 @@ struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, st
     assert specs["counts"].sample is not None
     assert specs["counts"].stack_trace is not None
     assert (specs["counts"].stack_trace.kstack, specs["counts"].stack_trace.ustack) == ("kernel_stack", "user_stack")
+
+
+def test_types_of_one_size_in_one_map_are_warned_of(tmp_path: Path) -> None:
+    source = tmp_path / "tool.bpf.c"
+    body = " ".join("{" + SEND % send + "}" for send in (("struct a", "events"), ("struct b", "events")))
+    source.write_text(HEAD + "struct a { int v; };\nstruct b { int w; };\nRING(events);" + PROGRAM % body)
+    result = build(Request((source,)))
+    assert types(result.package) == {"events": ["a", "b"]}
+    assert "map events: a and b both have 4 bytes, so all are shown as a" in result.diagnostics
