@@ -8,7 +8,7 @@ import time
 
 from ecli_runtime.attach import attach
 from ecli_runtime.btf import KIND_STRUCT, KIND_UNION
-from ecli_runtime.decode.plan import make_plan, make_plan_of_members
+from ecli_runtime.decode.plan import make_event_plan, make_plan, make_plan_of_members
 from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.errors import BtfError, DecodeError, OptionError
 from ecli_runtime.globals import KCONFIG, find_globals, is_settable, pack_value
@@ -146,7 +146,7 @@ class OpenSession:
             raise PackageError(
                 f"the object has no struct {event_type.name!r}", path, f"build the package again; structs in the object: {known}"
             )
-        return make_plan(btf, type_id)
+        return make_event_plan(btf, type_id)
 
     def _apply_defaults(self) -> None:
         for option in self.package.options:

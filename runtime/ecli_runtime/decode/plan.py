@@ -94,6 +94,18 @@ def make_plan(btf: Btf, type_id: int) -> Plan:
     return Plan(name, btf.size_bytes(type_id), btf.byteorder, ops)
 
 
+def make_event_plan(btf: Btf, type_id: int) -> Plan:
+    """Derive the plan of a type of events, which always have members: what is no struct is the member ``value``.
+
+    Raises:
+        BtfError: As :func:`make_plan`.
+    """
+    plan = make_plan(btf, type_id)
+    if not plan.ops or plan.ops[0].name:
+        return plan
+    return plan.replace(ops=(plan.ops[0].replace(name="value"), *plan.ops[1:]))
+
+
 def make_plan_of_members(btf: Btf, members: list[tuple[str, int, int]]) -> Plan:
     """Derive the plan of an event that a package describes member by member.
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ecli_runtime.btf import Btf
-from ecli_runtime.decode.plan import MAX_OP_COUNT, make_plan, make_plan_of_members
+from ecli_runtime.decode.plan import MAX_OP_COUNT, make_event_plan, make_plan, make_plan_of_members
 from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.errors import BtfError, DecodeError
 from tests.btf_builder import BtfBuilder
@@ -148,6 +148,15 @@ def test_an_event_described_member_by_member() -> None:
     plan = make_plan_of_members(Btf(builder.section()), [("first", u32, 0), ("second", u16, 6)])
     assert plan.size_bytes == 8
     assert make_decoder(plan)(struct.pack("<I2xH", 1, 2)) == {"first": 1, "second": 2}
+
+
+def test_an_event_that_is_no_struct_has_the_member_value() -> None:
+    builder = BtfBuilder()
+    u16 = builder.integer("unsigned short", 2)
+    pair = builder.array(u16, 2)
+    btf = Btf(builder.section())
+    assert make_decoder(make_event_plan(btf, u16))(b"\x05\0") == {"value": 5}
+    assert make_decoder(make_event_plan(btf, pair))(b"\1\0\2\0") == {"value": [1, 2]}
 
 
 def test_absurd_types_are_errors() -> None:
