@@ -6,7 +6,7 @@ import time
 from itertools import islice
 
 from ecli_py.source import load_package
-from ecli_runtime.session import OpenSession
+from ecli_runtime.opening import OpenSession
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ecli_runtime.globals import Value
-    from ecli_runtime.session import Event, Session, Source, Stats
+    from ecli_runtime.opening import Source
+    from ecli_runtime.session import Event, Session, Stats
 
 # How long one wait lasts at most: a bound on how late a deadline is noticed.
 _WAIT_MS = 1000
@@ -114,4 +115,4 @@ def open_tool(package: str | os.PathLike[str], options: Mapping[str, Value], ker
     with OpenSession(load_package(package), kernel_btf) as opened:
         for name, value in options.items():
             opened.set(name, value)
-        return Tool(opened.start(latency_ms))
+        return Tool(opened.load().start(latency_ms))

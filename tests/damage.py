@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.libbpf import log
-from ecli_runtime.session import OpenSession
+from ecli_runtime.opening import OpenSession
 from ecli_schemas.errors import EcliError
 from ecli_schemas.model import Package
 from ecli_schemas.read import read_package

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from io import TextIOWrapper
 
@@ -12,7 +13,7 @@ from ecli_py.tool import Tool
 from ecli_runtime.errors import OptionError
 from ecli_runtime.globals import parse_value
 from ecli_runtime.libbpf import log
-from ecli_runtime.session import DEFAULT_LATENCY_MS, OpenSession
+from ecli_runtime.opening import DEFAULT_LATENCY_MS, OpenSession
 from ecli_schemas.errors import EcliError
 
 TYPE_CHECKING = False
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import SimpleNamespace
 
-    from ecli_runtime.session import Event, Source, Stats
+    from ecli_runtime.opening import Source
+    from ecli_runtime.session import Event, Stats
     from ecli_schemas.model import Option, Package
 else:
     import _signal as signal  # the C module under it; signal itself brings enum and functools, 4 ms
@@ -51,11 +53,12 @@ def main(words: list[str]) -> int:
     with _open(package, arguments) as opened:
         duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
         count = None if arguments.count is None else _parse_count(arguments.count)
-        for line in opened.contradictions():
-            sys.stderr.write(f"warning: {printable(line)}\n")
         latency_ms = DEFAULT_LATENCY_MS if arguments.latency is None else parse_latency_ms(arguments.latency)
+        loading = opened.load()  # in the background: what follows is done meanwhile
         render = _make_render(arguments.json, arguments.fields, opened.sources)
-        with Tool(opened.start(latency_ms)) as tool:
+        for line in loading.contradictions():
+            sys.stderr.write(f"warning: {printable(line)}\n")
+        with Tool(loading.start(latency_ms)) as tool:
             _show(tool, render, duration_s, count)
     return 0
 
@@ -223,6 +226,8 @@ def _show(tool: Tool, render: Callable[[Event], str], duration_s: float | None, 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup leaves it
             signal.signal(number, stop)
+    gc.freeze()
+    gc.enable()
     # From this line on nothing is missed: a script that waits for it may start what it wants to see.
     sys.stderr.write("attached; Ctrl-C ends\n" if sys.stderr.isatty() else "attached\n")
     for batch in tool.batches(duration_s, count):

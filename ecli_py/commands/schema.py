@@ -9,10 +9,10 @@ from ecli_py.parser import Parser
 from ecli_py.report import write_out
 from ecli_py.source import load_package
 from ecli_runtime.decode.schema import plan_schema
-from ecli_runtime.session import OpenSession
+from ecli_runtime.opening import OpenSession
 
 if TYPE_CHECKING:
-    from ecli_runtime.session import Source
+    from ecli_runtime.opening import Source
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ecli_runtime.session import Source
+    from ecli_runtime.opening import Source
 
 
 class Fields:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 
+from ecli_runtime.background import Background
 from ecli_runtime.errors import EcliError
 from ecli_runtime.libbpf._ffi import libc
 
@@ -56,25 +56,9 @@ def with_tracefs(action: Callable[[], None]) -> None:
     if has_tracefs():
         action()
         return
-    problems: list[BaseException] = []
 
     def mount_and_act() -> None:
-        try:
-            need_tracefs()
-            action()
-        except BaseException as problem:  # noqa: BLE001  the caller gets it
-            problems.append(problem)
-        finally:
-            done.release()
+        need_tracefs()
+        action()
 
-    # threading has more to offer than this needs, and takes 1.5 ms to import.
-    done = _thread.allocate_lock()
-    done.acquire()
-    _thread.start_new_thread(mount_and_act, ())
-    try:
-        done.acquire()
-    except BaseException:  # of a signal handler, say: what the thread makes must be made before anybody cleans up
-        done.acquire()
-        raise
-    if problems:
-        raise problems[0]
+    Background(mount_and_act).result()

@@ -1,4 +1,4 @@
-"""One run of a package: open, set globals, load, attach, read events until told to stop, leave nothing behind."""
+"""One run of a package that is loaded: attach, read events until told to stop, leave nothing behind."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ import select
 import time
 
 from ecli_runtime.attach import attach
-from ecli_runtime.btf import KIND_STRUCT, KIND_UNION
-from ecli_runtime.decode.plan import make_event_plan, make_plan, make_plan_of_members
+from ecli_runtime.decode.plan import make_plan
 from ecli_runtime.decode.python import make_decoder
-from ecli_runtime.errors import BtfError, DecodeError, OptionError
-from ecli_runtime.globals import KCONFIG, find_globals, is_settable, pack_value
-from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenObject
+from ecli_runtime.errors import BtfError, DecodeError
+from ecli_runtime.libbpf.object import MAP_TYPE_RINGBUF
+from ecli_runtime.opening import DEFAULT_LATENCY_MS
 from ecli_runtime.read.perfbuf import PerfBuffer
 from ecli_runtime.read.ringbuf import RingBuffer
-from ecli_schemas.errors import PackageError
 from ecli_schemas.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Any
 
@@ -28,8 +26,9 @@ if TYPE_CHECKING:
 
     from ecli_runtime.decode.plan import Plan
     from ecli_runtime.globals import Global
-    from ecli_runtime.libbpf.object import Link, LoadedMap, LoadedObject, LoadedProgram, OpenMap
-    from ecli_schemas.model import EventType, Json, MapSpec, Option, Package, Sample
+    from ecli_runtime.libbpf.object import Link, LoadedMap, LoadedObject, LoadedProgram
+    from ecli_runtime.opening import Source
+    from ecli_schemas.model import Package, Sample
 
 # Program types whose attach points libbpf looks up in tracefs: kprobe (2, old kernels) and tracepoint (5).
 _TRACEFS_PROGRAM_TYPES = frozenset((2, 5))
@@ -37,8 +36,6 @@ _TRACEFS_PROGRAM_TYPES = frozenset((2, 5))
 # Being late is for buffers that are less full than this.
 _MOSTLY_EMPTY = 0.25
 _LOOK_AGAIN_MS = 100
-
-DEFAULT_LATENCY_MS = 2.0
 
 # A program that cannot place a sample in map M may count that in a global integer of this name.
 LOST_SUFFIX = "_lost"
@@ -59,23 +56,6 @@ class Event(dict):  # type: ignore[type-arg]
         self.source, self.type_name = source, type_name
 
 
-class Source(Record):
-    """A map that events come from.
-
-    Attributes:
-        name: Name of the map.
-        plans: One for each type of event; of a sampled map the plans of key and value. Empty: the type is not known, events
-            carry the bytes in hexadecimal.
-        sample: Set when it is a map that is read periodically.
-        per_cpu: A reading has a list of values, one for each possible CPU.
-    """
-
-    name: str
-    plans: tuple[Plan, ...]
-    sample: Sample | None = None
-    per_cpu: bool = False
-
-
 class Stats(Record):
     """What a run has done so far.
 
@@ -94,168 +74,10 @@ class Stats(Record):
     seconds: float
 
 
-class OpenSession:
-    """A package whose object is open: its options can be asked for and set. Starting it hands it over to a :class:`Session`.
-
-    Args:
-        package: The package; what it says about its object is checked here.
-        kernel_btf: File to take the kernel's BTF from instead of the running kernel's own.
-
-    Raises:
-        PackageError: The package names a map, program, variable or type that its object lacks.
-        ObjectError: libbpf cannot open the object.
-    """
-
-    def __init__(self, package: Package, kernel_btf: str | None = None) -> None:
-        self.package = package
-        self._object = OpenObject.open(package.object_for(os.uname().machine), package.object_name, kernel_btf)
-        try:
-            self._globals = {each.name: each for each in find_globals(self._object.btf)}
-            self._maps = _match_maps(package, self._object.maps)
-            _check_programs(package, [program.name for program in self._object.programs])
-            self.sources = tuple(self._make_sources())
-            self._apply_defaults()
-        except BaseException:
-            self.close()
-            raise
-
-    def _make_sources(self) -> Iterator[Source]:
-        btf = self._object.btf
-        own = {export.map: (index, export.types) for index, export in enumerate(self.package.exports) if export.map is not None}
-        shared = next(((i, export.types) for i, export in enumerate(self.package.exports) if export.map is None), (0, ()))
-        for each in self._object.maps:
-            spec = self._maps.get(each.name)
-            if spec is not None and spec.sample is not None:
-                plans = tuple(make_plan(btf, type_id) for type_id in (each.btf_key_type_id, each.btf_value_type_id) if type_id)
-                yield Source(each.name, plans if len(plans) == 2 else (), spec.sample, each.per_cpu)
-            elif each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY):
-                index, types = own.get(each.name, shared)
-                yield Source(each.name, tuple(self._plan(event_type, index) for event_type in types))
-
-    def _plan(self, event_type: EventType, export_index: int) -> Plan:
-        btf = self._object.btf
-        if event_type.members and event_type.members[0].btf_id is not None:
-            return make_plan_of_members(btf, [(m.name, m.btf_id or 0, m.byte_offset or 0) for m in event_type.members])
-        type_id = event_type.btf_id
-        if event_type.name and (type_id is None or getattr(_type_or_none(btf, type_id), "name", "") != event_type.name):
-            # The id is a hint; a name that another compiler numbered differently still counts.
-            type_id = btf.find(event_type.name, KIND_STRUCT, KIND_UNION)
-        if type_id is None:
-            path = "$.meta.export_types" if self.package.format is None else f"$.ecli.exports[{export_index}].types"
-            known = ", ".join(btf.names(KIND_STRUCT)[:8]) or "none"
-            raise PackageError(
-                f"the object has no struct {event_type.name!r}", path, f"build the package again; structs in the object: {known}"
-            )
-        return make_event_plan(btf, type_id)
-
-    def _apply_defaults(self) -> None:
-        for option in self.package.options:
-            if option.name not in self._globals:
-                raise PackageError(f"option {option.name!r}: the object has no such variable", "$", "build the package again")
-            if option.default is not None and is_settable(self._object.btf, self._globals[option.name].type_id):
-                try:
-                    self.set(option.name, option.default)
-                except OptionError as error:
-                    raise PackageError(f"default of {error}", "$", error.hint or "build the package again") from error
-
-    def options(self) -> list[tuple[Option, int]]:
-        """Return the options of the package that can be set, each with the id of its type in :attr:`btf`."""
-        settable = (option for option in self.package.options if option.section != KCONFIG)
-        found = ((option, self._globals[option.name].type_id) for option in settable)
-        return [(option, type_id) for option, type_id in found if is_settable(self._object.btf, type_id)]
-
-    @property
-    def btf(self) -> Any:
-        """The object's own BTF."""
-        return self._object.btf
-
-    def initial(self, name: str) -> Any:
-        """Return the value that a variable has now: the C initialiser, the package's default, or what was set."""
-        variable = self._globals[name]
-        view = self._section_bytes(variable)
-        return make_decoder(make_plan(self._object.btf, variable.type_id))(bytes(view))
-
-    def set(self, name: str, value: Json) -> None:
-        """Set a global variable before the programs are loaded.
-
-        Raises:
-            OptionError: There is no such variable, or the value does not fit its type.
-        """
-        if name not in self._globals:
-            raise OptionError(f"there is no option {name!r}", f"options: {', '.join(sorted(self._globals)) or 'none'}")
-        variable = self._globals[name]
-        if variable.section == KCONFIG:
-            raise OptionError(f"option {name} cannot be set: the kernel's configuration fills it")
-        try:
-            data = pack_value(self._object.btf, variable.type_id, value)
-        except OptionError as error:
-            raise OptionError(f"option {name}: {error}", error.hint) from error
-        self._section_bytes(variable)[:] = data
-
-    def _section_bytes(self, variable: Global) -> memoryview:
-        """Return a variable's own bytes in the initial value of its section, writable."""
-        size_bytes = self._object.btf.size_bytes(variable.type_id)
-        if size_bytes != variable.size_bytes:
-            message = f"variable {variable.name!r} has {variable.size_bytes} bytes in its section and {size_bytes} by its type"
-            raise BtfError(message, "build the package again")
-        for each in self._object.maps:
-            if each.data_section == variable.section:
-                whole = each.initial_value()
-                if whole is None:
-                    break
-                if variable.byte_offset + variable.size_bytes > len(whole):
-                    raise BtfError(
-                        f"variable {variable.name!r} lies outside of section {variable.section}", "build the package again"
-                    )
-                return whole[variable.byte_offset : variable.byte_offset + variable.size_bytes]
-        raise OptionError(f"variable {variable.name!r} in section {variable.section} cannot be set")
-
-    def start(self, latency_ms: float = DEFAULT_LATENCY_MS) -> Session:
-        """Load and attach. This object is used up, whether it succeeds or not.
-
-        Args:
-            latency_ms: How late an event may be shown while others keep coming; a lone one is shown at once. 0 saves no work.
-
-        Raises:
-            LibbpfError: Loading or attaching failed; nothing is left attached.
-        """
-        try:
-            loaded = self._object.load()
-        except BaseException:
-            self.close()
-            raise
-        return Session(self.package, loaded, self.sources, list(self._globals.values()), latency_ms)
-
-    def contradictions(self) -> list[str]:
-        """Return where the object is not what the package says of its behaviour, as far as a quick look shows; in words.
-
-        The programs are not followed, which `ecli-py inspect` does: this is asked for before each run.
-        """
-        claimed = self.package.behaviour
-        if claimed is None:
-            return []
-        from ecli_runtime.behaviour import analyse_open, contradictions, undeclared_facts
-
-        elf = self.package.object_for(os.uname().machine)
-        found = analyse_open(self._object, elf, follow=False)
-        found = found.replace(facts={**claimed.facts, **found.facts})
-        return contradictions(claimed, found) if elf is self.package.object else undeclared_facts(claimed, found)
-
-    def close(self) -> None:
-        """Close the object; a second call does nothing."""
-        self._object.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-
 class Session:
     """A package at work. Close it to detach and unload; use it as a context manager.
 
-    Made by :meth:`OpenSession.start`; owns the loaded object, the links and the buffers.
+    Made by :meth:`~ecli_runtime.opening.LoadingSession.start`; owns the loaded object, the links and the buffers.
     """
 
     def __init__(
@@ -550,33 +372,3 @@ def _raw_event(sample: bytes) -> dict[str, Any]:
 
 def _hexadecimal(data: bytes) -> str:
     return data.hex()
-
-
-def _type_or_none(btf: Any, type_id: int) -> object:
-    try:
-        return btf.type(type_id)
-    except BtfError:
-        return None
-
-
-def _match_maps(package: Package, maps: list[OpenMap]) -> Mapping[str, MapSpec]:
-    """Return what the package says of each map, by the name that libbpf gave it."""
-    by_name = {each.name: each for each in maps}
-    by_ident = {each.ident: each for each in maps if each.data_section}
-    found = {}
-    for index, spec in enumerate(package.maps):
-        each = by_name.get(spec.name) or by_ident.get(spec.ident)
-        if each is None:
-            names = ", ".join(sorted(by_name)) or "none"
-            path = f"$.meta.bpf_skel.maps[{index}].name"
-            raise PackageError(f"the object has no map {spec.name!r}", path, f"maps in the object: {names}")
-        found[each.name] = spec
-    return found
-
-
-def _check_programs(package: Package, names: list[str]) -> None:
-    for index, spec in enumerate(package.programs):
-        if spec.name not in names:
-            path = f"$.meta.bpf_skel.progs[{index}].name"
-            known = ", ".join(names) or "none"
-            raise PackageError(f"the object has no program {spec.name!r}", path, f"programs in the object: {known}")

@@ -6,7 +6,7 @@ import pytest
 
 from ecli_runtime.errors import LibbpfError
 from ecli_runtime.libbpf.object import OpenObject
-from ecli_runtime.session import OpenSession
+from ecli_runtime.opening import OpenSession
 from tests.corpus_programs import CORPUS, built
 
 pytestmark = [pytest.mark.kernel, pytest.mark.compiler]
@@ -49,7 +49,7 @@ def test_the_kernel_takes_it(name: str) -> None:
         if name in NEEDS_TARGET:
             OpenObject.open(package.object, package.object_name).load().close()
         else:
-            OpenSession(package).start().close()
+            OpenSession(package).load().start().close()
     except LibbpfError as error:
         message, reason = NOT_EVERYWHERE.get(name, ("", ""))
         if not message or message not in str(error):

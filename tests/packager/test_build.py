@@ -10,7 +10,7 @@ import pytest
 from ecli_packager.build import Request, build
 from ecli_packager.errors import CompileError, ExportError
 from ecli_runtime.errors import OptionError
-from ecli_runtime.session import OpenSession
+from ecli_runtime.opening import OpenSession
 from ecli_schemas.errors import EcliError
 from ecli_schemas.model import Package
 from ecli_schemas.read import read_package

@@ -40,7 +40,11 @@ ROOT_HINT = "run it as root (sudo), or with CAP_BPF and CAP_PERFMON (and CAP_NET
 
 
 class _Map:
-    """What can be asked of a map before and after loading."""
+    """What can be asked of a map before and after loading. It is read here, so that it may be asked while libbpf is loading.
+
+    Attributes:
+        max_entries: Entries it can hold; bytes in a ring buffer.
+    """
 
     def __init__(self, handle: int) -> None:
         self.handle = handle
@@ -48,6 +52,8 @@ class _Map:
         self.type: int = lib.bpf_map__type(handle)
         self.key_size_bytes: int = lib.bpf_map__key_size(handle)
         self.value_size_bytes: int = lib.bpf_map__value_size(handle)
+        self.max_entries: int = lib.bpf_map__max_entries(handle)
+        self._internal: bool = lib.bpf_map__is_internal(handle)
         self.btf_key_type_id: int = lib.bpf_map__btf_key_type_id(handle)
         self.btf_value_type_id: int = lib.bpf_map__btf_value_type_id(handle)
 
@@ -55,12 +61,6 @@ class _Map:
     def type_name(self) -> str:
         """Map type as libbpf names it: ``ringbuf``, ``percpu_hash``."""
         return _type_name(lib.libbpf_bpf_map_type_str(self.type), self.type)
-
-    @property
-    def max_entries(self) -> int:
-        """Entries it can hold; bytes in a ring buffer."""
-        count: int = lib.bpf_map__max_entries(self.handle)
-        return count
 
     @property
     def per_cpu(self) -> bool:
@@ -74,7 +74,7 @@ class _Map:
         libbpf names such a map after the object and the section, or, when the section has a second dot, after the section
         alone (``internal_map_name`` in libbpf.c).
         """
-        if not lib.bpf_map__is_internal(self.handle):
+        if not self._internal:
             return ""
         return self.name[self.name.index(".") :]
 
@@ -120,6 +120,7 @@ class OpenMap(_Map):
     def set_max_entries(self, count: int) -> None:
         """Set the number of entries; of bytes for a ring buffer, where libbpf rounds up to a power of two of whole pages."""
         lib.bpf_map__set_max_entries(self.handle, count)
+        self.max_entries = lib.bpf_map__max_entries(self.handle)
 
 
 class LoadedMap(_Map):
@@ -303,6 +304,8 @@ class OpenObject(Owned):
 
     def load(self) -> LoadedObject:
         """Create the maps, relocate against the running kernel and load the programs. This object is used up.
+
+        It may run on a thread of its own: what this object, its maps and its programs tell does not change meanwhile.
 
         Raises:
             VerifierError: The kernel's verifier refused a program.

@@ -13,7 +13,8 @@ from ecli_py.render.jsonlines import JsonLines
 from ecli_py.render.text import Text
 from ecli_runtime.btf import Btf
 from ecli_runtime.decode.plan import Plan, make_plan
-from ecli_runtime.session import Event, Source, Stats
+from ecli_runtime.opening import Source
+from ecli_runtime.session import Event, Stats
 from ecli_schemas.errors import EcliError
 from ecli_schemas.model import Sample
 from tests.btf_builder import BtfBuilder
