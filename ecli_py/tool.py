@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from itertools import islice
 
 from ecli_py.source import load_package
+from ecli_runtime.decode.events import EventDecoder
 from ecli_runtime.opening import OpenSession
 
 TYPE_CHECKING = False
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from ecli_runtime.decode.events import Event
     from ecli_runtime.globals import Value
-    from ecli_runtime.opening import Source
-    from ecli_runtime.session import Event, Session, Stats
+    from ecli_runtime.session import Session, Stats
+    from ecli_runtime.stream import Chunk, Source
 
 # How long one wait lasts at most: a bound on how late a deadline is noticed.
 _WAIT_MS = 1000
@@ -33,6 +34,8 @@ class Tool:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._decoder = EventDecoder()
+        self._events: Iterator[Event] = iter(())  # taken out of the kernel and not yielded yet
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -52,31 +55,49 @@ class Tool:
             count: Events after which to end; ``None`` for no limit.
 
         The iterator ends by itself at a limit or after :meth:`stop`, and then detaches the programs; what was queued until
-        then is still yielded.
+        then is still yielded. A loop that is left before can be taken up again.
 
         Raises:
             LibbpfError: A buffer or a map could not be read.
         """
-        for batch in self.batches(duration_s, count):
-            yield from batch
+        rounds = self.rounds(duration_s)
+        left = count
+        while left is None or left > 0:
+            for event in self._events:
+                self.count(1)
+                yield event
+                if left is not None:
+                    left -= 1
+                    if not left:
+                        break
+            else:
+                chunks = next(rounds, None)
+                if chunks is None:
+                    return
+                self._events = (event for chunk in chunks for event in self._decoder.events(chunk))
+        self._session.finish()
 
-    def batches(self, duration_s: float | None = None, count: int | None = None) -> Iterator[Iterator[Event]]:
-        """Yield events in the batches in which they were there, for a consumer that flushes after each.
+    def rounds(self, duration_s: float | None = None) -> Iterator[Iterator[Chunk]]:
+        """Yield what is there each time, before anything is decoded, for consumers that render and flush it at once.
 
-        Each batch must be used up before the next is asked for. Arguments and errors as :meth:`events`.
+        Each round must be used up before the next is asked for, and its consumer :meth:`count` what it shows. Arguments and
+        errors as :meth:`events`.
         """
         session = self._session
         deadline = None if duration_s is None else time.monotonic() + duration_s
-        left = _Countdown(count)
-        while not session.stopping and not left.done:
+        while not session.stopping:
             wait_ms = _WAIT_MS
             if deadline is not None:
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
                     break
                 wait_ms = min(wait_ms, int(remaining * 1000) + 1)
-            yield left.take(session.events(wait_ms))
-        yield left.take(session.finish())
+            yield session.read(wait_ms)
+        yield session.finish()
+
+    def count(self, events: int) -> None:
+        """Add to the number of events that were shown."""
+        self._session.delivered += events
 
     def stop(self) -> None:
         """End :meth:`events` soon; may be called from a signal handler or another thread."""
@@ -91,23 +112,6 @@ class Tool:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-class _Countdown:
-    def __init__(self, count: int | None) -> None:
-        self._left = count
-
-    @property
-    def done(self) -> bool:
-        return self._left is not None and self._left <= 0
-
-    def take(self, events: Iterator[Event]) -> Iterator[Event]:
-        if self._left is None:
-            yield from events
-        else:
-            for event in islice(events, self._left):  # which never takes one more to find out that it is one too many
-                self._left -= 1
-                yield event
 
 
 def open_tool(package: str | os.PathLike[str], options: Mapping[str, Value], kernel_btf: str | None, latency_ms: float) -> Tool:

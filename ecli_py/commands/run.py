@@ -7,6 +7,7 @@ import sys
 from io import TextIOWrapper
 
 from ecli_py.arguments import Arguments
+from ecli_py.output import Output
 from ecli_py.report import printable, write_out
 from ecli_py.source import load_package
 from ecli_py.tool import Tool
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import SimpleNamespace
 
-    from ecli_runtime.opening import Source
-    from ecli_runtime.session import Event, Stats
+    from ecli_runtime.decode.events import Event
+    from ecli_runtime.session import Stats
+    from ecli_runtime.stream import Source
     from ecli_schemas.model import Option, Package
 else:
     import _signal as signal  # the C module under it; signal itself brings enum and functools, 4 ms
@@ -59,7 +61,7 @@ def main(words: list[str]) -> int:
         for line in loading.contradictions():
             sys.stderr.write(f"warning: {printable(line)}\n")
         with Tool(loading.start(latency_ms)) as tool:
-            _show(tool, render, duration_s, count)
+            _show(tool, Output(render), duration_s, -1 if count is None else count)
     return 0
 
 
@@ -218,7 +220,7 @@ def _make_render(as_json: bool, fields: str | None, sources: Sequence[Source]) -
     return lambda event: render(pick(event))
 
 
-def _show(tool: Tool, render: Callable[[Event], str], duration_s: float | None, count: int | None) -> None:
+def _show(tool: Tool, output: Output, duration_s: float | None, limit: int) -> None:
     def stop(number: int, _frame: object) -> None:
         tool.stop()
         signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
@@ -230,10 +232,19 @@ def _show(tool: Tool, render: Callable[[Event], str], duration_s: float | None, 
     gc.enable()
     # From this line on nothing is missed: a script that waits for it may start what it wants to see.
     sys.stderr.write("attached; Ctrl-C ends\n" if sys.stderr.isatty() else "attached\n")
-    for batch in tool.batches(duration_s, count):
-        lines = [render(event) for event in batch]
+    for chunks in tool.rounds(duration_s):
+        lines = []
+        for chunk in chunks:
+            text, shown = output.render(chunk, limit)
+            tool.count(shown)
+            lines.append(text)
+            limit = max(limit - shown, 0) if limit >= 0 else limit
+            if not limit:
+                break
         if lines:
             write_out("".join(lines))
+        if not limit:
+            break
     sys.stderr.write(closing_line(tool.stats))
 
 

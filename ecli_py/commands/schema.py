@@ -12,7 +12,7 @@ from ecli_runtime.decode.schema import plan_schema
 from ecli_runtime.opening import OpenSession
 
 if TYPE_CHECKING:
-    from ecli_runtime.opening import Source
+    from ecli_runtime.stream import Source
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ecli_runtime.session import Event
+from ecli_runtime.decode.events import Event
 from ecli_schemas.errors import EcliError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ecli_runtime.opening import Source
+    from ecli_runtime.stream import Source
 
 
 class Fields:

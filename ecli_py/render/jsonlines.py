@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ecli_runtime.session import Event
+    from ecli_runtime.decode.events import Event
 
 
 class JsonLines:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from ecli_runtime.decode.events import Event
     from ecli_runtime.decode.plan import Op
-    from ecli_runtime.session import Event
 
 # Wide enough for what integers of that many bits usually hold (process ids have at most seven digits); larger ones push
 # the rest of their line aside.

@@ -12,8 +12,8 @@ from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.errors import BtfError, OptionError
 from ecli_runtime.globals import KCONFIG, find_globals, is_settable, pack_value
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenObject
+from ecli_runtime.stream import Source
 from ecli_schemas.errors import PackageError
-from ecli_schemas.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,30 +27,13 @@ if TYPE_CHECKING:
     from ecli_runtime.globals import Global
     from ecli_runtime.libbpf.object import LoadedObject, OpenMap
     from ecli_runtime.session import Session
-    from ecli_schemas.model import EventType, Json, MapSpec, Option, Package, Sample
+    from ecli_schemas.model import EventType, Json, MapSpec, Option, Package
 
 DEFAULT_LATENCY_MS = 2.0
 
 # How long one thread of Python may keep the other waiting while libbpf loads: its log messages pass through Python, and at the
 # default of 5 ms each of them would wait longer than loading takes.
 _SWITCH_INTERVAL_S = 5e-5
-
-
-class Source(Record):
-    """A map that events come from.
-
-    Attributes:
-        name: Name of the map.
-        plans: One for each type of event; of a sampled map the plans of key and value. Empty: the type is not known, events
-            carry the bytes in hexadecimal.
-        sample: Set when it is a map that is read periodically.
-        per_cpu: A reading has a list of values, one for each possible CPU.
-    """
-
-    name: str
-    plans: tuple[Plan, ...]
-    sample: Sample | None = None
-    per_cpu: bool = False
 
 
 class OpenSession:
@@ -87,7 +70,7 @@ class OpenSession:
             spec = self._maps.get(each.name)
             if spec is not None and spec.sample is not None:
                 plans = tuple(make_plan(btf, type_id) for type_id in (each.btf_key_type_id, each.btf_value_type_id) if type_id)
-                yield Source(each.name, plans if len(plans) == 2 else (), spec.sample, each.per_cpu)
+                yield Source(each.name, plans if len(plans) == 2 else (), spec.sample, each.per_cpu, each.value_size_bytes)
             elif each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY):
                 index, types = own.get(each.name, shared)
                 yield Source(each.name, tuple(self._plan(event_type, index) for event_type in types))

@@ -9,16 +9,18 @@ import time
 from ecli_runtime.attach import attach
 from ecli_runtime.decode.plan import make_plan
 from ecli_runtime.decode.python import make_decoder
-from ecli_runtime.errors import BtfError, DecodeError
+from ecli_runtime.errors import BtfError
 from ecli_runtime.libbpf.object import MAP_TYPE_RINGBUF
 from ecli_runtime.opening import DEFAULT_LATENCY_MS
 from ecli_runtime.read.perfbuf import PerfBuffer
 from ecli_runtime.read.ringbuf import RingBuffer
+from ecli_runtime.read.sampler import Sampler
+from ecli_runtime.stream import Readings, Samples
 from ecli_schemas.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from types import TracebackType
     from typing import Any
 
@@ -26,9 +28,9 @@ if TYPE_CHECKING:
 
     from ecli_runtime.decode.plan import Plan
     from ecli_runtime.globals import Global
-    from ecli_runtime.libbpf.object import Link, LoadedMap, LoadedObject, LoadedProgram
-    from ecli_runtime.opening import Source
-    from ecli_schemas.model import Package, Sample
+    from ecli_runtime.libbpf.object import Link, LoadedObject, LoadedProgram
+    from ecli_runtime.stream import Chunk, Source
+    from ecli_schemas.model import Package
 
 # Program types whose attach points libbpf looks up in tracefs: kprobe (2, old kernels) and tracepoint (5).
 _TRACEFS_PROGRAM_TYPES = frozenset((2, 5))
@@ -41,26 +43,12 @@ _LOOK_AGAIN_MS = 100
 LOST_SUFFIX = "_lost"
 
 
-class Event(dict):  # type: ignore[type-arg]
-    """A decoded event: member name → value. A reading of a map has the keys ``key`` and ``value``.
-
-    Attributes:
-        source: The map it came through.
-        type_name: C type, or empty.
-    """
-
-    __slots__ = ("source", "type_name")
-
-    def __init__(self, values: dict[str, Any], source: Source, type_name: str) -> None:
-        super().__init__(values)
-        self.source, self.type_name = source, type_name
-
-
 class Stats(Record):
     """What a run has done so far.
 
     Attributes:
-        events: Events delivered.
+        events: Events that were shown, or yielded.
+        received: Samples that held their type, and entries of maps that were read: what a filter left out too.
         lost: Samples that the kernel or the program could not deliver.
         undecoded: Samples that did not hold their type.
         occupancy: Greatest share of a ring buffer that was found filled, 0 to 1.
@@ -68,6 +56,7 @@ class Stats(Record):
     """
 
     events: int
+    received: int
     lost: int
     undecoded: int
     occupancy: float
@@ -95,7 +84,7 @@ class Session:
         self._variables = variables
         self._links: list[Link] = []
         self._readers: list[_Reader] = []
-        self._samplers: list[_Sampler] = []
+        self._samplers: list[Sampler] = []
         self._poll = select.poll()
         self._stop_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._stop_fd, select.POLLIN)
@@ -105,8 +94,8 @@ class Session:
         self._closed = False
         self._started = time.monotonic()
         self._seconds: float | None = None
-        self._events = self._undecoded = 0
-        self._queued: Iterator[Event] = iter(())
+        self.delivered = 0
+        self._received = 0
         self._last_stats: Stats | None = None
         try:
             for source in sources:
@@ -120,7 +109,7 @@ class Session:
     def _open_source(self, source: Source) -> None:
         loaded_map = self._maps[source.name]
         if source.sample is not None:
-            self._samplers.append(_Sampler(source, source.sample, loaded_map))
+            self._samplers.append(Sampler(source, source.sample, loaded_map))
             return
         buffer: RingBuffer | PerfBuffer
         if loaded_map.type == MAP_TYPE_RINGBUF:
@@ -147,30 +136,27 @@ class Session:
         else:
             attach_all()
 
-    def events(self, timeout_ms: int = -1) -> Iterator[Event]:
-        """Wait for events and yield those that are there; returns when they are used up, or after the time-out with none.
+    def read(self, timeout_ms: int = -1) -> Iterator[Chunk]:
+        """Wait for samples and yield those that are there; returns when they are used up, or after the time-out with none.
 
         Args:
             timeout_ms: Milliseconds to wait for the first; 0 does not wait. It may return with none sooner than that.
+
+        What is yielded is taken out of the kernel: a consumer that breaks off keeps what it has got, and finds the rest here.
 
         Raises:
             LibbpfError: A buffer or a map could not be read.
             ValueError: The session is closed.
         """
         self._check_open()
-        # Here and in _drain no `yield from`, which would end the inner iterator together with this one: what a consumer that
-        # breaks off has left is there for the next, without waiting.
-        for event in self._queued:
-            timeout_ms = 0
-            yield event
         if not self.stopping:
             self._wait(timeout_ms)
-        before = self._events
+        before = self._received
         yield from self._drain()
-        self._flowing = self._events > before and all(reader.filled < _MOSTLY_EMPTY for reader in self._readers)
+        self._flowing = self._received > before and all(reader.filled < _MOSTLY_EMPTY for reader in self._readers)
         for sampler in self._samplers:
             if sampler.due_ms() == 0 and not self.stopping:
-                yield from self._count(sampler.read())
+                yield self._sampled(sampler)
 
     def _wait(self, timeout_ms: int) -> None:
         if self._flowing and timeout_ms != 0:
@@ -182,26 +168,16 @@ class Session:
         # Not for ever: a wake-up may be missed where our last look and the kernel's commit cross.
         self._poll.poll(min([*waits, _LOOK_AGAIN_MS]))
 
-    def _drain(self) -> Iterator[Event]:
-        for event in self._queued:
-            yield event
-        self._queued = self._read()
-        for event in self._queued:
-            yield event
-
-    def _read(self) -> Iterator[Event]:
+    def _drain(self) -> Iterator[Chunk]:
         for reader in self._readers:
-            for event in reader.drain():
-                if event is None:
-                    self._undecoded += 1
-                else:
-                    self._events += 1
-                    yield event
+            for samples in reader.samples():
+                self._received += samples.run.live
+                yield samples
 
-    def _count(self, events: Iterator[Event]) -> Iterator[Event]:
-        for event in events:
-            self._events += 1
-            yield event
+    def _sampled(self, sampler: Sampler) -> Readings:
+        readings = sampler.read()
+        self._received += len(readings.entries)
+        return readings
 
     def stop(self) -> None:
         """Make :meth:`events` return at once. May be called from a signal handler or another thread, also after the end."""
@@ -209,7 +185,7 @@ class Session:
         if not self._closed:
             os.eventfd_write(self._stop_fd, 1)
 
-    def finish(self) -> Iterator[Event]:
+    def finish(self) -> Iterator[Chunk]:
         """Detach, and return an iterator of what is still queued and a last reading of each sampled map.
 
         Raises:
@@ -221,15 +197,19 @@ class Session:
         self.stopping = True
         return self._rest()
 
-    def _rest(self) -> Iterator[Event]:
+    def _rest(self) -> Iterator[Chunk]:
         while True:
-            before = self._events + self._undecoded
+            before = self._received + self._undecoded
             yield from self._drain()
-            if before == self._events + self._undecoded:
+            if before == self._received + self._undecoded:
                 break
         for sampler in self._samplers:
             if not sampler.fresh:
-                yield from self._count(sampler.read())
+                yield self._sampled(sampler)
+
+    @property
+    def _undecoded(self) -> int:
+        return sum(reader.undecoded for reader in self._readers)
 
     def stats(self) -> Stats:
         """Return what the run has done so far; when it is closed, what it had done then."""
@@ -238,7 +218,7 @@ class Session:
         lost = self._lost_by_program() + sum(reader.lost for reader in self._readers)
         occupancy = max((reader.occupancy for reader in self._readers), default=0.0)
         seconds = time.monotonic() - self._started if self._seconds is None else self._seconds
-        return Stats(self._events, lost, self._undecoded, occupancy, seconds)
+        return Stats(self.delivered, self._received, lost, self._undecoded, occupancy, seconds)
 
     def _lost_by_program(self) -> int:
         names = {source.name + LOST_SUFFIX for source in self.sources}
@@ -289,26 +269,24 @@ class _Reader:
 
     def __init__(self, source: Source, buffer: RingBuffer | PerfBuffer) -> None:
         self.source = source
+        self.undecoded = 0
         self._buffer = buffer
-        decoders = [(plan, make_decoder(plan)) for plan in source.plans]
         # Largest first: a perf sample is padded, so the largest type that fits is meant unless one fits exactly.
-        self._decoders = sorted(decoders, key=lambda each: -each[0].size_bytes)
-        self._by_size = {plan.size_bytes: (plan, decode) for plan, decode in reversed(self._decoders)}
+        self._plans = sorted(source.plans, key=lambda plan: -plan.size_bytes)
+        self._by_size = {plan.size_bytes: plan for plan in reversed(source.plans)}
 
-    def drain(self) -> Iterator[Event | None]:
-        """Yield the events that are there; ``None`` stands for a sample that did not hold its type."""
-        for sample in self._buffer.drain():
-            try:
-                plan, decode = self._by_size.get(len(sample)) or self._largest_that_fits(len(sample))
-                yield Event(decode(sample), self.source, plan.type_name if plan else "")
-            except DecodeError:
-                yield None
+    def samples(self) -> Iterator[Samples]:
+        """Yield the samples that are there, and count those that are too short for any type."""
+        for run in self._buffer.runs():
+            plan = self._plan(run.length)
+            if plan is None and self._plans:
+                self.undecoded += run.live
+            else:
+                yield Samples(self.source, plan, run)
 
-    def _largest_that_fits(self, size_bytes: int) -> tuple[Plan | None, Callable[[bytes], dict[str, Any]]]:
-        for plan, decode in self._decoders:
-            if plan.size_bytes <= size_bytes:
-                return plan, decode
-        return self._decoders[-1] if self._decoders else (None, _raw_event)
+    def _plan(self, size_bytes: int) -> Plan | None:
+        exact = self._by_size.get(size_bytes)
+        return exact or next((plan for plan in self._plans if plan.size_bytes <= size_bytes), None)
 
     @property
     def lost(self) -> int:
@@ -324,51 +302,3 @@ class _Reader:
 
     def close(self) -> None:
         self._buffer.close()
-
-
-class _Sampler:
-    """A map that is read periodically."""
-
-    def __init__(self, source: Source, sample: Sample, loaded_map: LoadedMap) -> None:
-        self.source = source
-        self._sample = sample
-        self._map = loaded_map
-        self._next = time.monotonic() + sample.interval_ms / 1000
-        self._was_read = False
-        self._decode_key: Callable[[bytes], Any] = _hexadecimal
-        self._decode_value: Callable[[bytes], Any] = _hexadecimal
-        if len(source.plans) == 2:
-            self._decode_key, self._decode_value = map(make_decoder, source.plans)
-
-    def due_ms(self) -> int:
-        """Return milliseconds until the next reading, 0 when it is due."""
-        return max(0, int((self._next - time.monotonic()) * 1000 + 0.999))
-
-    @property
-    def fresh(self) -> bool:
-        """The last reading is so recent that another would only repeat it."""
-        return self._next - time.monotonic() > 0.9 * self._sample.interval_ms / 1000 and self._was_read
-
-    def read(self) -> Iterator[Event]:
-        """Read all entries, and remove them if the package says so."""
-        self._next = time.monotonic() + self._sample.interval_ms / 1000
-        self._was_read = True
-        entries = list(self._map.entries())
-        for key, value in entries:
-            if self._sample.clear:
-                self._map.delete(key)
-            yield Event({"key": self._decode_key(key), "value": self._value(value)}, self.source, "")
-
-    def _value(self, value: bytes) -> Any:
-        if not self._map.per_cpu:
-            return self._decode_value(value)
-        stride = (self._map.value_size_bytes + 7) & ~7
-        return [self._decode_value(value[at : at + stride]) for at in range(0, len(value), stride)]
-
-
-def _raw_event(sample: bytes) -> dict[str, Any]:
-    return {"data": sample.hex()}
-
-
-def _hexadecimal(data: bytes) -> str:
-    return data.hex()

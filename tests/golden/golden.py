@@ -8,9 +8,9 @@ from typing import Any
 
 from ecli_packager.build import Request, build
 from ecli_py.render.jsonlines import JsonLines
+from ecli_runtime.decode.events import Event
 from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.opening import OpenSession
-from ecli_runtime.session import Event
 from ecli_schemas.model import Package
 from ecli_schemas.write import write_package
 

@@ -9,7 +9,7 @@ from tests.imports import imported_by, others, ours
 
 # re is argparse's, and so are enum, functools and collections.
 OTHERS_OF_HELP = {
-    *("argparse", "collections", "copyreg", "enum", "errno", "functools", "gettext", "itertools", "keyword", "locale"),
+    *("argparse", "collections", "copyreg", "enum", "errno", "functools", "gc", "gettext", "itertools", "keyword", "locale"),
     *("operator", "re", "reprlib", "textwrap", "types", "warnings"),
 }
 

@@ -6,6 +6,7 @@ import ctypes
 
 from ecli_runtime.libbpf._ffi import lib, perf_lost_fn, perf_sample_fn
 from ecli_runtime.owned import Owned
+from ecli_runtime.read.run import Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,15 +42,18 @@ class PerfBuffer(Owned):
     def _add_lost(self, _context: int, _cpu: int, count: int) -> None:
         self.lost += count
 
-    def drain(self) -> Iterator[bytes]:
-        """Take the samples that are there now and yield them, CPU after CPU. They may be padded at the end.
+    def runs(self) -> Iterator[Run]:
+        """Take the samples that are there now, CPU after CPU, and yield runs of one length. They may be padded at the end.
 
         Raises:
             LibbpfError: libbpf could not read a ring.
         """
         lib.perf_buffer__consume(self.handle)
-        samples, self._samples = self._samples, []
-        yield from samples
+        while self._samples:
+            length = len(self._samples[0])
+            count = next((i for i, sample in enumerate(self._samples) if len(sample) != length), len(self._samples))
+            samples, self._samples = self._samples[:count], self._samples[count:]
+            yield Run.of(samples)
 
     def _destroy(self, handle: int) -> None:
         lib.perf_buffer__free(handle)

@@ -13,13 +13,13 @@ import os
 import sys
 
 from ecli_runtime.errors import UnsupportedFeatureError
+from ecli_runtime.read.run import Run, stride_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 BUSY, DISCARD, LENGTH = 0x8000_0000, 0x4000_0000, 0x3FFF_FFFF  # BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT
-HEADER_SIZE_BYTES = 8
 
 # One pass of a loop over many records; bounds how much is copied at once.
 RUN_LIMIT = 4096
@@ -73,18 +73,10 @@ class RingBuffer:
         self._data = memoryview(self._producer_map)[page:]
         self._words = self._data.cast("I")
 
-    def drain(self) -> Iterator[bytes]:
-        """Take the records that are there now and yield their payloads, discarded ones left out.
+    def runs(self) -> Iterator[Run]:
+        """Take the records that are there now and yield copies of them as runs of one length.
 
         What the producer adds meanwhile is left for the next call, so that one call always ends.
-        """
-        for run, count, stride, length in self._runs():
-            for at in range(0, count * stride, stride):
-                if int.from_bytes(run[at : at + 4], sys.byteorder) == length:  # else it is discarded
-                    yield run[at + HEADER_SIZE_BYTES : at + HEADER_SIZE_BYTES + length]
-
-    def _runs(self) -> Iterator[tuple[bytes, int, int, int]]:
-        """Yield copies of runs of records of one length as (bytes, records, stride, payload length).
 
         That every stride-th word is a header is a guess that proves itself: a header is only trusted while all before it have
         the length that was assumed, so it stands where a record begins.
@@ -100,26 +92,28 @@ class RingBuffer:
             if word & BUSY:  # reserved and not yet committed; nothing after it may be taken
                 return
             length = word & LENGTH
-            stride = (length + HEADER_SIZE_BYTES + 7) & ~7
-            count = self._run_length(start >> 2, stride >> 2, min((produced - consumed) // stride, RUN_LIMIT), length)
+            stride = stride_of(length)
+            limit = min((produced - consumed) // stride, RUN_LIMIT)
+            count, mixed = self._run_length(start >> 2, stride >> 2, limit, length)
             _fence()  # headers before payload
-            run = bytes(self._data[start : start + count * stride])
+            data = bytes(self._data[start : start + count * stride])
             consumed += count * stride
             _fence()  # payload loads before the store that frees it
             self._consumer[0] = consumed
-            yield run, count, stride, length
+            if not (mixed and count == 1):
+                yield Run(data, count, stride, length, mixed)
 
-    def _run_length(self, first: int, stride: int, limit: int, length: int) -> int:
-        """Return how many records from a word index on are committed and of one length, discarded ones included."""
-        if limit <= 1:
-            return 1
+    def _run_length(self, first: int, stride: int, limit: int, length: int) -> tuple[int, bool]:
+        """Return how many records from a word index on are committed and of one length, and whether some are discarded."""
         headers = self._words[first : first + limit * stride : stride].tobytes()
-        if headers == headers[:4] * limit and headers[:4] == length.to_bytes(4, sys.byteorder):
-            return limit
+        if headers == length.to_bytes(4, sys.byteorder) * limit:
+            return limit, False
+        mixed = False
         for index, header in enumerate(memoryview(headers).cast("I")):
             if header & BUSY or header & LENGTH != length:
-                return index
-        return limit
+                return index, mixed
+            mixed = mixed or bool(header & DISCARD)
+        return limit, mixed
 
     def close(self) -> None:
         """Unmap the buffer; a second call does nothing."""

@@ -12,9 +12,10 @@ from ecli_py.render.histogram import log2_histogram
 from ecli_py.render.jsonlines import JsonLines
 from ecli_py.render.text import Text
 from ecli_runtime.btf import Btf
+from ecli_runtime.decode.events import Event
 from ecli_runtime.decode.plan import Plan, make_plan
-from ecli_runtime.opening import Source
-from ecli_runtime.session import Event, Stats
+from ecli_runtime.session import Stats
+from ecli_runtime.stream import Source
 from ecli_schemas.errors import EcliError
 from ecli_schemas.model import Sample
 from tests.btf_builder import BtfBuilder
@@ -138,6 +139,6 @@ def test_what_is_no_latency(text: str) -> None:
 
 
 def test_the_closing_line_says_what_was_lost() -> None:
-    assert closing_line(Stats(1, 0, 0, 0.2, 1.25)) == "1 event, 0 lost, 1.2 s\n"
-    assert closing_line(Stats(5, 3, 1, 1.0, 2)) == "5 events, 3 lost, 1 not decoded, 2.0 s\n"
-    assert "ring buffer was 95% full" in closing_line(Stats(5, 0, 0, 0.95, 2))
+    assert closing_line(Stats(1, 1, 0, 0, 0.2, 1.25)) == "1 event, 0 lost, 1.2 s\n"
+    assert closing_line(Stats(5, 5, 3, 1, 1.0, 2)) == "5 events, 3 lost, 1 not decoded, 2.0 s\n"
+    assert "ring buffer was 95% full" in closing_line(Stats(5, 5, 0, 0, 0.95, 2))

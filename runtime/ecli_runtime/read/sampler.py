@@ -1,0 +1,53 @@
+"""Maps that are read periodically."""
+
+from __future__ import annotations
+
+import time
+
+from ecli_runtime.stream import Readings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ecli_runtime.libbpf.object import LoadedMap
+    from ecli_runtime.stream import Source
+    from ecli_schemas.model import Sample
+
+
+class Sampler:
+    """Reads one map each interval.
+
+    Args:
+        source: The map, as consumers know it.
+        sample: How often, and whether entries are removed when they are read.
+        loaded_map: The map itself; stays its object's.
+    """
+
+    def __init__(self, source: Source, sample: Sample, loaded_map: LoadedMap) -> None:
+        self.source = source
+        self._sample = sample
+        self._map = loaded_map
+        self._next = time.monotonic() + sample.interval_ms / 1000
+        self._was_read = False
+
+    def due_ms(self) -> int:
+        """Return milliseconds until the next reading, 0 when it is due."""
+        return max(0, int((self._next - time.monotonic()) * 1000 + 0.999))
+
+    @property
+    def fresh(self) -> bool:
+        """The last reading is so recent that another would only repeat it."""
+        return self._next - time.monotonic() > 0.9 * self._sample.interval_ms / 1000 and self._was_read
+
+    def read(self) -> Readings:
+        """Read all entries, and remove them if the package says so.
+
+        Raises:
+            LibbpfError: The kernel refused to walk the map.
+        """
+        self._next = time.monotonic() + self._sample.interval_ms / 1000
+        self._was_read = True
+        entries = list(self._map.entries())
+        if self._sample.clear:
+            for key, _value in entries:
+                self._map.delete(key)
+        return Readings(self.source, entries)
