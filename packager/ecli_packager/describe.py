@@ -20,7 +20,7 @@ from ecli_runtime.decode.plan import make_plan
 from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.globals import KCONFIG, Global, find_globals, is_settable
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenMap, OpenObject, Program
-from ecli_runtime.session import LOST_SUFFIX
+from ecli_runtime.opening import LOST_SUFFIX
 from ecli_schemas.model import Doc, EventType, Export, MapSpec, Member, Option, Package, ProgramSpec, Sample, StackTrace
 
 if TYPE_CHECKING:

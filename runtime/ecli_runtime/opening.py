@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 DEFAULT_LATENCY_MS = 2.0
 
+# A program that cannot place a sample in map M may count that in a global integer of this name.
+LOST_SUFFIX = "_lost"
+
 # How long one thread of Python may keep the other waiting while libbpf loads: its log messages pass through Python, and at the
 # default of 5 ms each of them would wait longer than loading takes.
 _SWITCH_INTERVAL_S = 5e-5

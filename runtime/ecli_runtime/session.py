@@ -11,8 +11,8 @@ from ecli_runtime.decode.plan import make_plan
 from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.errors import BtfError
 from ecli_runtime.libbpf.object import MAP_TYPE_RINGBUF
-from ecli_runtime.opening import DEFAULT_LATENCY_MS
-from ecli_runtime.read.perfbuf import PerfBuffer
+from ecli_runtime.mounts import with_tracefs
+from ecli_runtime.opening import DEFAULT_LATENCY_MS, LOST_SUFFIX
 from ecli_runtime.read.ringbuf import RingBuffer
 from ecli_runtime.read.sampler import Sampler
 from ecli_runtime.stream import Readings, Samples
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ecli_runtime.decode.plan import Plan
     from ecli_runtime.globals import Global
     from ecli_runtime.libbpf.object import Link, LoadedObject, LoadedProgram
+    from ecli_runtime.read.perfbuf import PerfBuffer
     from ecli_runtime.stream import Chunk, Source
     from ecli_schemas.model import Package
 
@@ -38,9 +39,6 @@ _TRACEFS_PROGRAM_TYPES = frozenset((2, 5))
 # Being late is for buffers that are less full than this.
 _MOSTLY_EMPTY = 0.25
 _LOOK_AGAIN_MS = 100
-
-# A program that cannot place a sample in map M may count that in a global integer of this name.
-LOST_SUFFIX = "_lost"
 
 
 class Stats(Record):
@@ -115,9 +113,12 @@ class Session:
         if loaded_map.type == MAP_TYPE_RINGBUF:
             buffer = RingBuffer(loaded_map.fd, loaded_map.max_entries)
         else:
-            buffer = PerfBuffer(loaded_map.fd, self.package.perf_buffer_page_count)
+            from ecli_runtime.read.perfbuf import PerfBuffer
+
+            buffer = PerfBuffer(loaded_map.fd, loaded_map.max_entries, self.package.perf_buffer_page_count)
         self._readers.append(_Reader(source, buffer))
-        self._poll.register(buffer.fd, select.POLLIN)
+        for fd in buffer.fds:
+            self._poll.register(fd, select.POLLIN)
 
     def _attach(self) -> None:
         programs: dict[str, LoadedProgram] = {program.name: program for program in self._object.programs}
@@ -130,8 +131,6 @@ class Session:
                     self._links.append(link)
 
         if any(program.type in _TRACEFS_PROGRAM_TYPES for program, _said in wanted):
-            from ecli_runtime.mounts import with_tracefs
-
             with_tracefs(attach_all)
         else:
             attach_all()
@@ -153,7 +152,7 @@ class Session:
             self._wait(timeout_ms)
         before = self._received
         yield from self._drain()
-        self._flowing = self._received > before and all(reader.filled < _MOSTLY_EMPTY for reader in self._readers)
+        self._flowing = self._received > before and all(reader.buffer.filled < _MOSTLY_EMPTY for reader in self._readers)
         for sampler in self._samplers:
             if sampler.due_ms() == 0 and not self.stopping:
                 yield self._sampled(sampler)
@@ -215,8 +214,8 @@ class Session:
         """Return what the run has done so far; when it is closed, what it had done then."""
         if self._last_stats is not None:
             return self._last_stats
-        lost = self._lost_by_program() + sum(reader.lost for reader in self._readers)
-        occupancy = max((reader.occupancy for reader in self._readers), default=0.0)
+        lost = self._lost_by_program() + sum(reader.buffer.lost for reader in self._readers)
+        occupancy = max((reader.buffer.occupancy for reader in self._readers), default=0.0)
         seconds = time.monotonic() - self._started if self._seconds is None else self._seconds
         return Stats(self.delivered, self._received, lost, self._undecoded, occupancy, seconds)
 
@@ -249,7 +248,7 @@ class Session:
             self._last_stats = self.stats()
         finally:
             for reader in self._readers:
-                reader.close()
+                reader.buffer.close()
             self._object.close()
             os.close(self._stop_fd)
 
@@ -270,14 +269,14 @@ class _Reader:
     def __init__(self, source: Source, buffer: RingBuffer | PerfBuffer) -> None:
         self.source = source
         self.undecoded = 0
-        self._buffer = buffer
+        self.buffer = buffer
         # Largest first: a perf sample is padded, so the largest type that fits is meant unless one fits exactly.
         self._plans = sorted(source.plans, key=lambda plan: -plan.size_bytes)
         self._by_size = {plan.size_bytes: plan for plan in reversed(source.plans)}
 
     def samples(self) -> Iterator[Samples]:
         """Yield the samples that are there, and count those that are too short for any type."""
-        for run in self._buffer.runs():
+        for run in self.buffer.runs():
             plan = self._plan(run.length)
             if plan is None and self._plans:
                 self.undecoded += run.live
@@ -287,18 +286,3 @@ class _Reader:
     def _plan(self, size_bytes: int) -> Plan | None:
         exact = self._by_size.get(size_bytes)
         return exact or next((plan for plan in self._plans if plan.size_bytes <= size_bytes), None)
-
-    @property
-    def lost(self) -> int:
-        return self._buffer.lost if isinstance(self._buffer, PerfBuffer) else 0
-
-    @property
-    def filled(self) -> float:
-        return self._buffer.filled if isinstance(self._buffer, RingBuffer) else 0.0
-
-    @property
-    def occupancy(self) -> float:
-        return self._buffer.occupancy if isinstance(self._buffer, RingBuffer) else 0.0
-
-    def close(self) -> None:
-        self._buffer.close()

@@ -162,3 +162,17 @@ def test_events_from_python(package: Path, files: Path) -> None:
         assert tool.stats.lost == 0
         held = held_by(os.getpid())
     wait_gone(held)
+
+
+def test_every_sample_comes_in_order_while_the_buffer_wraps(package: Path, files: Path, one_cpu: None) -> None:
+    opened: list[tuple[str, int]] = []
+    events: list[dict[str, Any]] = []
+    with ecli_py.open(package, {"only_pid": os.getpid()}) as tool:
+        for _ in range(12):  # of 300 samples of about 300 bytes; the buffer has 256 KiB
+            opened += open_files(files, 300)
+            for event in tool.events():
+                events.append(event)
+                if event["path"] == opened[-1][0] and len(of(events, files)) == len(opened):
+                    break
+        assert [(event["path"], event["fd"]) for event in of(events, files)] == opened
+        assert tool.stats.lost == 0

@@ -17,7 +17,7 @@ OURS = {
     *("ecli_runtime.decode.events", "ecli_runtime.decode.plan", "ecli_runtime.decode.python", "ecli_runtime.elf"),
     *("ecli_runtime.errors", "ecli_runtime.globals", "ecli_runtime.libbpf", "ecli_runtime.libbpf._ffi"),
     *("ecli_runtime.libbpf.log", "ecli_runtime.libbpf.object", "ecli_runtime.mounts", "ecli_runtime.opening"),
-    *("ecli_runtime.owned", "ecli_runtime.read", "ecli_runtime.read.perfbuf", "ecli_runtime.read.ringbuf"),
+    *("ecli_runtime.owned", "ecli_runtime.read", "ecli_runtime.read.barrier", "ecli_runtime.read.ringbuf"),
     *("ecli_runtime.read.run", "ecli_runtime.read.sampler", "ecli_runtime.session", "ecli_runtime.stream"),
     # What the package says that it can do is compared with its object: 1.1 ms, while libbpf loads.
     *("ecli_runtime.behaviour", "ecli_runtime.code", "ecli_runtime.helpers"),
@@ -29,7 +29,21 @@ TEXT = {"ecli_py.render.text", "ecli_py.render.histogram"}
 
 # Not among them: json, signal and threading, which bring re, enum, functools and collections.
 OTHERS = {
-    *("binascii", "ctypes", "encodings", "errno", "gc", "importlib", "itertools", "math", "mmap", "select", "struct", "types"),
+    *(
+        "binascii",
+        "ctypes",
+        "encodings",
+        "errno",
+        "fcntl",
+        "gc",
+        "importlib",
+        "itertools",
+        "math",
+        "mmap",
+        "select",
+        "struct",
+        "types",
+    ),
     *("warnings", "zlib"),
 }
 

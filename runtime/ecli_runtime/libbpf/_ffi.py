@@ -26,8 +26,6 @@ pointer = c_void_p
 # libbpf_print_fn_t(level, format, va_list). A va_list arrives as one pointer-sized argument on x86-64, aarch64, riscv64 and
 # s390x: it is an array type, a pointer, or a struct large enough to be passed by reference.
 print_fn = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
-perf_sample_fn = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_void_p, c_uint32)  # perf_buffer_sample_fn
-perf_lost_fn = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_uint64)  # perf_buffer_lost_fn
 dump_printf_fn = ctypes.CFUNCTYPE(None, c_void_p, c_char_p, c_void_p)  # btf_dump_printf_fn_t
 
 
@@ -168,6 +166,7 @@ SIGNATURES: dict[str, Signature] = {
     # map elements, by descriptor
     "bpf_map_get_next_key": Signature(c_int, (c_int, c_void_p, c_void_p)),  # -ENOENT is the end, not a failure
     "bpf_map_lookup_elem": Signature(c_int, (c_int, c_void_p, c_void_p)),  # -ENOENT: deleted meanwhile
+    "bpf_map_update_elem": Signature(c_int, (c_int, c_void_p, c_void_p, c_uint64), check_ret),
     "bpf_map_delete_elem": Signature(c_int, (c_int, c_void_p)),
     # programs and links
     "bpf_program__name": Signature(c_char_p, (pointer,)),
@@ -184,11 +183,6 @@ SIGNATURES: dict[str, Signature] = {
     # names of the numbers in include/uapi/linux/bpf.h; NULL: this libbpf knows none
     "libbpf_bpf_prog_type_str": Signature(c_char_p, (c_int,)),
     "libbpf_bpf_map_type_str": Signature(c_char_p, (c_int,)),
-    # perf buffers
-    "perf_buffer__new": Signature(pointer, (c_int, c_size_t, perf_sample_fn, perf_lost_fn, c_void_p, c_void_p), check_pointer),
-    "perf_buffer__consume": Signature(c_int, (pointer,), check_ret),
-    "perf_buffer__epoll_fd": Signature(c_int, (pointer,), check_ret),
-    "perf_buffer__free": Signature(None, (pointer,)),
     # BTF
     "btf__raw_data": Signature(pointer, (pointer, ctypes.POINTER(c_uint32)), check_pointer),
     "btf__new": Signature(pointer, (c_char_p, c_uint32), check_pointer),

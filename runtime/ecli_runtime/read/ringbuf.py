@@ -7,41 +7,21 @@ producer's, then follows the data, mapped twice in a row so that a record which 
 
 from __future__ import annotations
 
-import _thread
 import mmap
-import os
 import sys
 
 from ecli_runtime.errors import UnsupportedFeatureError
+from ecli_runtime.read.barrier import fence
 from ecli_runtime.read.run import Run, stride_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 BUSY, DISCARD, LENGTH = 0x8000_0000, 0x4000_0000, 0x3FFF_FFFF  # BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT
 
 # One pass of a loop over many records; bounds how much is copied at once.
 RUN_LIMIT = 4096
-
-
-def _no_fence() -> None:
-    """Do nothing: x86 and s390x order loads after loads and stores after loads by themselves."""
-
-
-def _make_fence() -> Callable[[], None]:
-    """Return a full memory barrier made of a lock: releasing it is a release, acquiring it an acquire operation."""
-    lock = _thread.allocate_lock()  # what threading.Lock is
-    lock.acquire()
-
-    def fence() -> None:
-        lock.release()
-        lock.acquire()
-
-    return fence
-
-
-_fence = _no_fence if os.uname().machine in ("x86_64", "s390x") else _make_fence()
 
 
 class RingBuffer:
@@ -52,6 +32,8 @@ class RingBuffer:
         size_bytes: ``max_entries`` of the map: a power of two, whole pages.
 
     Attributes:
+        fds: Descriptors to poll.
+        lost: Always 0: nobody but the program can count what found the buffer full.
         filled: Share of the buffer that the last look found filled, 0 to 1.
         occupancy: Greatest share of the buffer that was ever found filled, 0 to 1.
 
@@ -63,7 +45,8 @@ class RingBuffer:
         if sys.maxsize < 1 << 32:
             raise UnsupportedFeatureError("reading ring buffers", "a 64-bit Python")
         page = mmap.PAGESIZE
-        self.fd = fd
+        self.fds = [fd]
+        self.lost = 0
         self.size_bytes = size_bytes
         self.filled = self.occupancy = 0.0
         self._consumer_map = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
@@ -85,7 +68,7 @@ class RingBuffer:
         consumed, produced = self._consumer[0], self._producer[0]
         self.filled = (produced - consumed) / self.size_bytes
         self.occupancy = max(self.occupancy, self.filled)
-        _fence()  # producer position is an acquire load
+        fence()  # producer position is an acquire load
         while consumed < produced:
             start = consumed & mask
             word = words[start >> 2]
@@ -95,10 +78,10 @@ class RingBuffer:
             stride = stride_of(length)
             limit = min((produced - consumed) // stride, RUN_LIMIT)
             count, mixed = self._run_length(start >> 2, stride >> 2, limit, length)
-            _fence()  # headers before payload
+            fence()  # headers before payload
             data = bytes(self._data[start : start + count * stride])
             consumed += count * stride
-            _fence()  # payload loads before the store that frees it
+            fence()  # payload loads before the store that frees it
             self._consumer[0] = consumed
             if not (mixed and count == 1):
                 yield Run(data, count, stride, length, mixed)
