@@ -34,7 +34,10 @@ class Arguments:
         self.flags: set[str] = set()
 
     def add_option(self, group: str, *flags: str, **settings: Any) -> None:
-        """Declare an option as ``add_argument`` of argparse does, under a heading of the help; ``help=None`` hides it."""
+        """Declare an option as ``add_argument`` of argparse does, under a heading of the help.
+
+        ``help=None`` hides it; a help that is no text is made one when it is shown.
+        """
         self._options.append((group, flags, settings))
         self.flags.update(flags)
 
@@ -105,8 +108,8 @@ class Arguments:
         parser.usage = self._usage or None
         groups = {group: parser.add_argument_group(group) for group in dict.fromkeys(group for group, *_ in self._options)}
         for group, flags, settings in self._options:
-            hidden = {"help": argparse.SUPPRESS} if settings.get("help") is None else {}
-            groups[group].add_argument(*flags, **{"default": None, **settings, **hidden})
+            text = argparse.SUPPRESS if settings.get("help") is None else str(settings["help"])
+            groups[group].add_argument(*flags, **{"default": None, **settings, "help": text})
         for name, settings in self._operands:
             parser.add_argument(name, **settings)
         if self._rest:

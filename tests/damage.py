@@ -46,7 +46,7 @@ def open_and_look(package: Package) -> None:
     with OpenSession(package) as opened:
         for option, _type_id in opened.options():
             opened.initial(option.name)
-        for plan in (plan for source in opened.sources for plan in source.plans):
+        for plan in (plan for source in opened.sources() for plan in source.plans):
             if plan.size_bytes <= MAX_SAMPLE_SIZE_BYTES:
                 for byte in (b"\0", b"\xff"):
                     make_decoder(plan)(byte * plan.size_bytes)

@@ -7,12 +7,10 @@ import sys
 from io import TextIOWrapper
 
 from ecli_py.arguments import Arguments
-from ecli_py.output import Output
 from ecli_py.report import printable, write_out
 from ecli_py.source import load_package
-from ecli_py.tool import Tool
 from ecli_runtime.errors import OptionError
-from ecli_runtime.globals import parse_value
+from ecli_runtime.globals import is_bool, parse_value
 from ecli_runtime.libbpf import log
 from ecli_runtime.opening import DEFAULT_LATENCY_MS, OpenSession
 from ecli_schemas.errors import EcliError
@@ -23,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import SimpleNamespace
 
+    from ecli_py.output import Output
+    from ecli_py.tool import Tool
     from ecli_runtime.decode.events import Event
     from ecli_runtime.session import Stats
     from ecli_runtime.stream import Source
@@ -56,8 +56,11 @@ def main(words: list[str]) -> int:
         duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
         count = None if arguments.count is None else _parse_count(arguments.count)
         latency_ms = DEFAULT_LATENCY_MS if arguments.latency is None else parse_latency_ms(arguments.latency)
-        loading = opened.load()  # in the background: what follows is done meanwhile
-        render = _make_render(arguments.json, arguments.fields, opened.sources)
+        loading = opened.load()  # in the background: what follows is done meanwhile, importing included
+        from ecli_py.output import Output
+        from ecli_py.tool import Tool
+
+        render = _make_render(arguments.json, arguments.fields, loading.sources)
         for line in loading.contradictions():
             sys.stderr.write(f"warning: {printable(line)}\n")
         with Tool(loading.start(latency_ms)) as tool:
@@ -132,9 +135,8 @@ def _add_package_options(command: Arguments, opened: OpenSession) -> list[tuple[
         dashed = option.long.replace("_", "-")
         flags = [f"-{option.short}"] if option.short else []
         flags += [f"--{option.long}", *free([f"--{dashed}"])]
-        default = opened.initial(option.name)
-        text = printable(" ".join(filter(None, (option.help, _default_text(default))))).replace("%", "%%")
-        if isinstance(default, bool):
+        text = _Help(opened, option)
+        if is_bool(opened.btf, type_id):
             command.add_option(group, *flags, dest=destination, nargs="?", const="true", metavar="BOOL", help=text)
             # Upstream's names for a flag serve too.
             for value, words in (("true", ("enable",)), ("false", ("no", "disable"))):
@@ -146,6 +148,17 @@ def _add_package_options(command: Arguments, opened: OpenSession) -> list[tuple[
             command.add_option(group, *flags, dest=destination, metavar=metavar, help=text)
         found.append((option, type_id, destination))
     return found
+
+
+class _Help:
+    """Help of an option, made when it is asked for: the default is read out of the object, with a decoder."""
+
+    def __init__(self, opened: OpenSession, option: Option) -> None:
+        self._opened, self._option = opened, option
+
+    def __str__(self) -> str:
+        default = _default_text(self._opened.initial(self._option.name))
+        return printable(" ".join(filter(None, (self._option.help, default)))).replace("%", "%%")
 
 
 def _default_text(default: object) -> str:

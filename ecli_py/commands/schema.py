@@ -25,7 +25,7 @@ def main(words: list[str]) -> int:
     arguments = parser.parse_args(words)
     package = load_package(arguments.package, arguments.object)
     with OpenSession(package) as opened:
-        events = [schema for source in opened.sources for schema in _events(source)]
+        events = [schema for source in opened.sources() for schema in _events(source)]
     document = {"$schema": DIALECT, "title": package.name, **({"anyOf": events} if len(events) > 1 else {})}
     if len(events) == 1:
         document |= events[0]

@@ -55,6 +55,12 @@ def is_settable(btf: Btf, type_id: int) -> bool:
     return isinstance(bare, (Int, Enum)) or (isinstance(bare, Float) and bare.size_bytes in (4, 8)) or _is_text(btf, bare)
 
 
+def is_bool(btf: Btf, type_id: int) -> bool:
+    """Tell whether a type is ``bool``."""
+    bare = btf.resolve(type_id)[1]
+    return isinstance(bare, Int) and bare.boolean
+
+
 def parse_value(btf: Btf, type_id: int, text: str) -> Value:
     """Turn what a user typed into a value of a type.
 

@@ -6,28 +6,24 @@ import os
 import sys
 
 from ecli_runtime.background import Background
-from ecli_runtime.btf import KIND_STRUCT, KIND_UNION
-from ecli_runtime.decode.plan import make_event_plan, make_plan, make_plan_of_members
-from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.errors import BtfError, OptionError
 from ecli_runtime.globals import KCONFIG, find_globals, is_settable, pack_value
-from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenObject
-from ecli_runtime.stream import Source
+from ecli_runtime.libbpf.object import OpenObject
 from ecli_schemas.errors import PackageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from types import TracebackType
     from typing import Any
 
     from typing_extensions import Self
 
-    from ecli_runtime.decode.plan import Plan
     from ecli_runtime.globals import Global
     from ecli_runtime.libbpf.object import LoadedObject, OpenMap
     from ecli_runtime.session import Session
-    from ecli_schemas.model import EventType, Json, MapSpec, Option, Package
+    from ecli_runtime.stream import Source
+    from ecli_schemas.model import Json, MapSpec, Option, Package
 
 DEFAULT_LATENCY_MS = 2.0
 
@@ -59,50 +55,38 @@ class OpenSession:
             self._globals = {each.name: each for each in find_globals(self._object.btf)}
             self._maps = _match_maps(package, self._object.maps)
             _check_programs(package, [program.name for program in self._object.programs])
-            self.sources = tuple(self._make_sources())
             self._apply_defaults()
         except BaseException:
             self.close()
             raise
 
-    def _make_sources(self) -> Iterator[Source]:
-        btf = self._object.btf
-        own = {export.map: (index, export.types) for index, export in enumerate(self.package.exports) if export.map is not None}
-        shared = next(((i, export.types) for i, export in enumerate(self.package.exports) if export.map is None), (0, ()))
-        for each in self._object.maps:
-            spec = self._maps.get(each.name)
-            if spec is not None and spec.sample is not None:
-                plans = tuple(make_plan(btf, type_id) for type_id in (each.btf_key_type_id, each.btf_value_type_id) if type_id)
-                yield Source(each.name, plans if len(plans) == 2 else (), spec.sample, each.per_cpu, each.value_size_bytes)
-            elif each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY):
-                index, types = own.get(each.name, shared)
-                yield Source(each.name, tuple(self._plan(event_type, index) for event_type in types))
-
-    def _plan(self, event_type: EventType, export_index: int) -> Plan:
-        btf = self._object.btf
-        if event_type.members and event_type.members[0].btf_id is not None:
-            return make_plan_of_members(btf, [(m.name, m.btf_id or 0, m.byte_offset or 0) for m in event_type.members])
-        type_id = event_type.btf_id
-        if event_type.name and (type_id is None or getattr(_type_or_none(btf, type_id), "name", "") != event_type.name):
-            # The id is a hint; a name that another compiler numbered differently still counts.
-            type_id = btf.find(event_type.name, KIND_STRUCT, KIND_UNION)
-        if type_id is None:
-            path = "$.meta.export_types" if self.package.format is None else f"$.ecli.exports[{export_index}].types"
-            known = ", ".join(btf.names(KIND_STRUCT)[:8]) or "none"
-            raise PackageError(
-                f"the object has no struct {event_type.name!r}", path, f"build the package again; structs in the object: {known}"
-            )
-        return make_event_plan(btf, type_id)
-
     def _apply_defaults(self) -> None:
         for option in self.package.options:
             if option.name not in self._globals:
                 raise PackageError(f"option {option.name!r}: the object has no such variable", "$", "build the package again")
+            self._check_size(self._globals[option.name])
             if option.default is not None and is_settable(self._object.btf, self._globals[option.name].type_id):
                 try:
                     self.set(option.name, option.default)
                 except OptionError as error:
                     raise PackageError(f"default of {error}", "$", error.hint or "build the package again") from error
+
+    def _check_size(self, variable: Global) -> None:
+        size_bytes = self._object.btf.size_bytes(variable.type_id)
+        if size_bytes != variable.size_bytes:
+            message = f"variable {variable.name!r} has {variable.size_bytes} bytes in its section and {size_bytes} by its type"
+            raise BtfError(message, "build the package again")
+
+    def sources(self) -> tuple[Source, ...]:
+        """Return the maps that events come from, with the types of their events.
+
+        Raises:
+            PackageError: The package names a type that its object lacks.
+            BtfError: A type cannot be decoded.
+        """
+        from ecli_runtime.sources import make_sources
+
+        return make_sources(self.package, self._object, self._maps)
 
     def options(self) -> list[tuple[Option, int]]:
         """Return the options of the package that can be set, each with the id of its type in :attr:`btf`."""
@@ -119,6 +103,9 @@ class OpenSession:
         """Return the value that a variable has now: the C initialiser, the package's default, or what was set."""
         variable = self._globals[name]
         view = self._section_bytes(variable)
+        from ecli_runtime.decode.plan import make_plan
+        from ecli_runtime.decode.python import make_decoder
+
         return make_decoder(make_plan(self._object.btf, variable.type_id))(bytes(view))
 
     def set(self, name: str, value: Json) -> None:
@@ -130,6 +117,7 @@ class OpenSession:
         if name not in self._globals:
             raise OptionError(f"there is no option {name!r}", f"options: {', '.join(sorted(self._globals)) or 'none'}")
         variable = self._globals[name]
+        self._check_size(variable)
         if variable.section == KCONFIG:
             raise OptionError(f"option {name} cannot be set: the kernel's configuration fills it")
         try:
@@ -140,10 +128,6 @@ class OpenSession:
 
     def _section_bytes(self, variable: Global) -> memoryview:
         """Return a variable's own bytes in the initial value of its section, writable."""
-        size_bytes = self._object.btf.size_bytes(variable.type_id)
-        if size_bytes != variable.size_bytes:
-            message = f"variable {variable.name!r} has {variable.size_bytes} bytes in its section and {size_bytes} by its type"
-            raise BtfError(message, "build the package again")
         for each in self._object.maps:
             if each.data_section == variable.section:
                 whole = each.initial_value()
@@ -158,7 +142,7 @@ class OpenSession:
 
     def load(self) -> LoadingSession:
         """Begin to load, on a thread of its own. This object is used up: nothing can be set any more."""
-        self._loading = LoadingSession(self.package, self._object, self.sources, list(self._globals.values()))
+        self._loading = LoadingSession(self, self._object, list(self._globals.values()))
         return self._loading
 
     def close(self) -> None:
@@ -180,10 +164,11 @@ class LoadingSession:
     Made by :meth:`OpenSession.load`. Starting it hands the object over to a :class:`~ecli_runtime.session.Session`.
     """
 
-    def __init__(self, package: Package, opened: OpenObject, sources: tuple[Source, ...], variables: list[Global]) -> None:
-        self.package = package
-        self.sources = sources
-        self._object = opened
+    def __init__(self, opened: OpenSession, unloaded: OpenObject, variables: list[Global]) -> None:
+        self.package = opened.package
+        self._make_sources = opened.sources
+        self._sources: tuple[Source, ...] | None = None
+        self._object = unloaded
         self._variables = variables
         self._loaded: LoadedObject | None = None
         self._switch_interval_s = sys.getswitchinterval()
@@ -192,6 +177,13 @@ class LoadingSession:
 
     def _load(self) -> None:
         self._loaded = self._object.load()
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The maps that events come from; errors as :meth:`OpenSession.sources`."""
+        if self._sources is None:
+            self._sources = self._make_sources()
+        return self._sources
 
     def contradictions(self) -> list[str]:
         """Return where the object is not what the package says of its behaviour, as far as a quick look shows; in words.
@@ -216,10 +208,12 @@ class LoadingSession:
 
         Raises:
             LibbpfError: Loading or attaching failed; nothing is left attached.
+            PackageError: As :meth:`OpenSession.sources`.
             ValueError: It was started or closed before.
         """
         from ecli_runtime.session import Session  # here, since libbpf is loading meanwhile
 
+        sources = self.sources
         try:
             self._loading.result()
         finally:
@@ -227,7 +221,7 @@ class LoadingSession:
         loaded, self._loaded = self._loaded, None
         if loaded is None:
             raise ValueError("the session was started or closed before")
-        return Session(self.package, loaded, self.sources, self._variables, latency_ms)
+        return Session(self.package, loaded, sources, self._variables, latency_ms)
 
     def close(self) -> None:
         """Unload it unless it was started, after waiting until it is loaded; a second call does nothing."""
@@ -237,13 +231,6 @@ class LoadingSession:
             self._loaded.close()
             self._loaded = None
         self._object.close()  # which owns nothing any more, unless loading failed
-
-
-def _type_or_none(btf: Any, type_id: int) -> object:
-    try:
-        return btf.type(type_id)
-    except BtfError:
-        return None
 
 
 def _match_maps(package: Package, maps: list[OpenMap]) -> Mapping[str, MapSpec]:

@@ -43,7 +43,7 @@ def decode(package: Package, samples: str) -> str:
     """
     lines = []
     with OpenSession(package) as opened:
-        sources = {source.name: source for source in opened.sources}
+        sources = {source.name: source for source in opened.sources()}
         for line in samples.splitlines():
             name, *parts = line.split()
             plans = sources[name].plans

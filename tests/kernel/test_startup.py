@@ -18,7 +18,13 @@ OURS = {
     *("ecli_runtime.errors", "ecli_runtime.globals", "ecli_runtime.libbpf", "ecli_runtime.libbpf._ffi"),
     *("ecli_runtime.libbpf.log", "ecli_runtime.libbpf.object", "ecli_runtime.mounts", "ecli_runtime.opening"),
     *("ecli_runtime.owned", "ecli_runtime.read", "ecli_runtime.read.barrier", "ecli_runtime.read.ringbuf"),
-    *("ecli_runtime.read.run", "ecli_runtime.read.sampler", "ecli_runtime.session", "ecli_runtime.stream"),
+    *(
+        "ecli_runtime.read.run",
+        "ecli_runtime.read.sampler",
+        "ecli_runtime.session",
+        "ecli_runtime.sources",
+        "ecli_runtime.stream",
+    ),
     # What the package says that it can do is compared with its object: 1.1 ms, while libbpf loads.
     *("ecli_runtime.behaviour", "ecli_runtime.code", "ecli_runtime.helpers"),
     *("ecli_schemas", "ecli_schemas.checks", "ecli_schemas.dialects", "ecli_schemas.errors", "ecli_schemas.model"),
