@@ -128,7 +128,7 @@ def _add_package_options(command: Arguments, opened: OpenSession) -> list[tuple[
         flags = [f"-{option.short}"] if option.short else []
         flags += [f"--{option.long}", *free([f"--{dashed}"])]
         default = opened.initial(option.name)
-        text = printable(" ".join(filter(None, (option.help, _default_text(default))))).replace("%", "%%")
+        text = printable(" ".join(filter(None, (option.help, _default_text(option, default))))).replace("%", "%%")
         if isinstance(default, bool):
             command.add_option(group, *flags, dest=destination, nargs="?", const="true", metavar="BOOL", help=text)
             # Upstream's names for a flag serve too.
@@ -137,16 +137,15 @@ def _add_package_options(command: Arguments, opened: OpenSession) -> list[tuple[
                 if more:
                     command.add_option(group, *more, dest=destination, action="store_const", const=value, help=None)
         else:
-            metavar = "|".join(option.choices) if option.choices else option.type.upper()
+            metavar = "|".join(option.choices) or {int: "N", float: "NUMBER"}.get(type(default), "TEXT")
             command.add_option(group, *flags, dest=destination, metavar=metavar, help=text)
         found.append((option, type_id, destination))
     return found
 
 
-def _default_text(default: object) -> str:
-    if default == "":
-        return "(default: empty)"
-    return f"(default: {str(default).lower() if isinstance(default, bool) else default})"
+def _default_text(option: Option, default: object) -> str:
+    text = str(default).lower() if isinstance(default, bool) else str(default)
+    return f"({option.type}, default: {text or 'empty'})"
 
 
 def _describe(option: Option) -> str:
