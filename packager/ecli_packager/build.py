@@ -82,6 +82,7 @@ def build(request: Request) -> Result:
         AnnotationError: An annotation in a comment cannot be understood.
         EcliError: The object cannot be used.
     """
+    _refuse_repeated(request.sources)
     sources = Sources({path: _read(path) for path in request.sources})
     header = _read(request.header) if request.header else ""
     clang = toolchain.find_clang(request.clang)
@@ -89,7 +90,7 @@ def build(request: Request) -> Result:
     compilers = [_compiler(request, clang, arch) for arch in arches]
     units, diagnostics = _compile(compilers[0], request.sources)
     declared = Declarations.merge([unit.declared for unit in units])
-    linked = link([unit.data for unit in units])
+    linked = link([(unit.source, unit.data) for unit in units])
     name = _object_name(request.sources[0])
     with OpenObject.open(linked, name) as opened:
         if not opened.programs:
@@ -127,6 +128,14 @@ def build(request: Request) -> Result:
     return Result(package, diagnostics + "".join(_same_sizes(package)))
 
 
+def _refuse_repeated(sources: tuple[Path, ...]) -> None:
+    seen: dict[Path, Path] = {}
+    for source in sources:
+        first = seen.setdefault(source.resolve(), source)
+        if first is not source:
+            raise CompileError(f"{source} is given twice" + (f", also as {first}" if first != source else ""), "", "name it once")
+
+
 def _same_sizes(package: Package) -> Iterator[str]:
     """Yield a warning for each type whose events would be shown as another: those of one map are told apart by size alone."""
     for export in package.exports:
@@ -162,7 +171,7 @@ def _compile(compiler: Compiler, sources: tuple[Path, ...]) -> tuple[list[_Unit]
 
 def _object(compiler: Compiler, units: list[_Unit], absent: set[str]) -> bytes:
     """Compile and link the units with those types in BTF that are absent otherwise, each where it is known."""
-    return link([compiler.compile(unit.source, sorted(absent & unit.declared.names))[0] for unit in units])
+    return link([(unit.source, compiler.compile(unit.source, sorted(absent & unit.declared.names))[0]) for unit in units])
 
 
 def _provenance(clang: toolchain.Clang, texts: Mapping[str, str]) -> Build:

@@ -164,3 +164,24 @@ def test_an_interface_that_is_no_number(build: Ecli, tmp_path: Path) -> None:
     path = source(tmp_path, section="xdp")
     path.write_text(path.read_text().replace("SEC", '// @ifindex "eth0"\nSEC', 1))
     build("build", path).fails('error: tool.bpf.c:6:13: @ifindex: expected an integer of 32 bits, got "eth0"', "@ifindex 1")
+
+
+def test_the_same_source_twice(build: Ecli, tmp_path: Path) -> None:
+    path = source(tmp_path)
+    build("build", "tool.bpf.c", "tool.bpf.c").fails("error: tool.bpf.c is given twice\n", "name it once")
+    build("build", "tool.bpf.c", path).fails(f"error: {path} is given twice, also as tool.bpf.c\n")
+
+
+def test_a_symbol_that_two_sources_define(build: Ecli, tmp_path: Path) -> None:
+    other = source(tmp_path, declarations=RINGBUF).rename(tmp_path / "other.bpf.c")
+    path = source(tmp_path, declarations=RINGBUF)
+    build("build", path, other).fails(f"error: run is defined in both {path} and {other}")
+    other.write_text(other.read_text().replace("int run", "int run_too"))
+    build("build", path, other).fails(f"error: events is defined in both {path} and {other}", "make one of them static")
+
+
+def test_two_sources_with_different_licenses(build: Ecli, tmp_path: Path) -> None:
+    other = source(tmp_path).rename(tmp_path / "other.bpf.c")
+    other.write_text(other.read_text().replace("int run", "int run_too").replace('"GPL"', '"MIT"'))
+    path = source(tmp_path)
+    build("build", path, other).fails(f"error: section license of {other} is not the same as that of {path}", "alike")
