@@ -8,8 +8,7 @@ import sys
 
 from ecli_py.render.ctype import declaration, declaration_of_members
 from ecli_runtime.behaviour import analyse_open, contradictions, undeclared_facts
-from ecli_runtime.btf import KIND_STRUCT, KIND_UNION
-from ecli_runtime.decode.plan import make_plan
+from ecli_runtime.decode.plan import event_type_id, make_plan
 from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.errors import BtfError
 from ecli_runtime.globals import KCONFIG, find_globals
@@ -253,10 +252,8 @@ def _event_type(opened: OpenObject, event_type: EventType) -> dict[str, Any]:
         except BtfError as error:
             return _untold("event", event_type.name, event_type.size_bytes, str(error))
         return {**_untold("event", event_type.name, event_type.size_bytes), "c": text}
-    type_id = event_type.btf_id
     try:
-        if event_type.name and (type_id is None or getattr(opened.btf.type(type_id), "name", "") != event_type.name):
-            type_id = opened.btf.find(event_type.name, KIND_STRUCT, KIND_UNION)
+        type_id = event_type_id(opened.btf, event_type.name, event_type.btf_id)
     except BtfError:
         type_id = None
     if type_id is None:

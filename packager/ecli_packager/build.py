@@ -101,7 +101,13 @@ def build(request: Request) -> Result:
         values = {each.name: each.btf_value_type_id for each in opened.maps}
         ids = [*values.values(), *(each.btf_key_type_id for each in opened.maps)]
         kept = {named[0] for named in (nameable(opened.btf, each) for each in ids) if named}
-        finder = TypeFinder(declared, partial(_map_value, opened.btf, values), header_structs(header), kept)
+        finder = TypeFinder(
+            declared,
+            partial(_map_value, opened.btf, values),
+            header_structs(header),
+            kept,
+            lambda c_name: any(compilers[0].declares(unit.source, c_name) for unit in units),
+        )
         typed = {each: [c_name] for each in event_maps if (c_name := composite(opened.btf, values[each])) in declared.names}
         said = {**typed, **exports_of(event_maps, declared, sources), **request.exports}
         types = finder.choose(event_maps, [call for unit in units for call in unit.calls], said)
@@ -171,7 +177,13 @@ def _compile(compiler: Compiler, sources: tuple[Path, ...]) -> tuple[list[_Unit]
 
 def _object(compiler: Compiler, units: list[_Unit], absent: set[str]) -> bytes:
     """Compile and link the units with those types in BTF that are absent otherwise, each where it is known."""
-    return link([(unit.source, compiler.compile(unit.source, sorted(absent & unit.declared.names))[0]) for unit in units])
+    known = set().union(*(unit.declared.names for unit in units))
+    objects = []
+    for unit in units:
+        here = [name for name in sorted(absent) if name in unit.declared.names]
+        here += [name for name in sorted(absent - known) if compiler.declares(unit.source, name)]
+        objects.append((unit.source, compiler.compile(unit.source, here)[0]))
+    return link(objects)
 
 
 def _provenance(clang: toolchain.Clang, texts: Mapping[str, str]) -> Build:

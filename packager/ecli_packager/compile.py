@@ -84,6 +84,10 @@ class Compiler:
             raise CompileError(f"{source}: compilation failed", done.stderr, self._hint(done.stderr))
         return data, done.stderr
 
+    def declares(self, source: Path, c_name: str) -> bool:
+        """Tell whether a complete type of that name can be used at the end of a source."""
+        return self._run(source, [c_name], ())[0].returncode == 0
+
     def _run(
         self, source: Path, referenced: Sequence[str], flags: tuple[str, ...]
     ) -> tuple[subprocess.CompletedProcess[str], bytes]:
@@ -142,11 +146,14 @@ class Compiler:
 def _wrapper(name: str, referenced: Sequence[str]) -> str:
     # A static function that nobody calls keeps its parameters' types in BTF. libbpf neither loads it nor offers it as an option,
     # which a global variable would become.
-    functions = (
-        f"static __attribute__((used)) int __ecli_export_{index}({type_name} *event) {{ return !event; }}"
-        for index, type_name in enumerate(referenced)
-    )
-    return "\n".join((f'#include "{name}"', *functions, ""))
+    lines = [f'#include "{name}"']
+    for index, c_name in enumerate(referenced):
+        base, bracket, rest = c_name.partition("[")
+        event = f"(*event){bracket}{rest}"
+        head = f"static __attribute__((used)) int __ecli_export_{index}"
+        lines.append(f"{head}({base} {event}) {{ return !event; }}")
+        lines.append(f'_Static_assert(sizeof({c_name}) + 1, "{c_name} is complete");')
+    return "\n".join((*lines, ""))
 
 
 def link(objects: Sequence[tuple[Path, bytes]]) -> bytes:

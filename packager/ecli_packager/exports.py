@@ -5,10 +5,15 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import NamedTuple
 
 from ecli_packager.bytecode import EventCall, Frame, MapValue
 from ecli_packager.dwarf import Declarations, Local
 from ecli_packager.errors import ExportError
+from ecli_packager.names import canonical
+
+# What may be a type of events that the author did not declare: of the kernel, a number, an array.
+_C_NAME = re.compile(r"[A-Za-z_][\w ]*(\[\d+\])*")
 
 # A variable takes over the result of a call within this many bytes of code behind it: two instructions.
 _TAKEN_WITHIN_BYTES = 16
@@ -32,6 +37,19 @@ def check_header(name: str, structs: list[str], declared: Declarations) -> None:
         raise ExportError(f"{name}: the source {what}", "include it in the source, or leave it out of the command line")
 
 
+class _Source(NamedTuple):
+    """A type that the bytes of an event may be of."""
+
+    c_name: str
+    size_bytes: int
+    plain: bool = False
+
+    def filling(self, size_bytes: int) -> str:
+        """Return the array of this plain type that has this size, or empty text."""
+        whole = self.size_bytes and size_bytes % self.size_bytes == 0 and not self.c_name.endswith("]")
+        return f"{self.c_name}[{size_bytes // self.size_bytes}]" if whole else ""
+
+
 class TypeFinder:
     """Finds the types of events: by what was said, else by the size at the call, else by what the event's bytes are from.
 
@@ -40,6 +58,7 @@ class TypeFinder:
         map_value: Takes a map and a byte offset in its values, and returns C name and size of the type there, if it has a name.
         header: Structs of the header that the user named; they alone count if there are any.
         kept: C names of the types of keys and values of maps: less likely events than others.
+        declares: Tells whether a source can use a type that the author did not declare: ``struct iphdr``, ``u64``, ``char[16]``.
     """
 
     def __init__(
@@ -48,9 +67,11 @@ class TypeFinder:
         map_value: Callable[[str, int], tuple[str, int] | None],
         header: Iterable[str] = (),
         kept: Collection[str] = (),
+        declares: Callable[[str], bool] = lambda _c_name: False,
     ) -> None:
         self._declared = declared
         self._kept = kept
+        self._declares = declares
         self._map_value = map_value
         self._known = {struct.c_name: struct for struct in declared.structs}
         self._pool = [self._known[f"struct {name}"] for name in header if f"struct {name}" in self._known] or declared.structs
@@ -76,9 +97,12 @@ class TypeFinder:
         }
 
     def _named(self, name: str) -> str:
+        name = canonical(name)
         for candidate in (name, f"struct {name}", f"union {name}"):
             if candidate in self._known:
                 return candidate
+        if _C_NAME.fullmatch(name) and self._declares(name):
+            return name
         raise ExportError(f"the source declares no type {name!r}", _nearest(name, list(self._known), "declared"))
 
     def _infer(self, map_name: str, calls: list[EventCall]) -> list[str]:
@@ -90,38 +114,40 @@ class TypeFinder:
     def _types(self, map_name: str, call: EventCall) -> list[str]:
         sources = self._sources(call)
         if not call.sizes_bytes:  # a variable length: only where the bytes are from can tell
-            if len(sources) == 1:
-                return [name for name, _size in sources]
-            raise self._question(map_name, "events of varying length", [name for name, _size in sources])
+            named = [each.c_name for each in sources if not each.plain]
+            if len(named) == 1:
+                return named
+            raise self._question(map_name, "events of varying length", named)
         found = []
         for size in sorted(call.sizes_bytes):
-            fitting = [name for name, size_bytes in sources if size_bytes == size]
+            fitting = [each.c_name for each in sources if each.size_bytes == size]
             candidates = [struct.c_name for struct in self._pool if struct.size_bytes == size]
             agreed = [name for name in fitting if name in candidates] or candidates or fitting
             # A union of events is room for any of them, and the struct of its size is the one that is meant.
             structs = [name for name in candidates if not name.startswith("union ")]
             structs = [name for name in structs if name in fitting] or structs
             others = [name for name in agreed if name not in self._kept]
-            # Without a type of that size it is one with room behind it, or the head of one.
-            parts = [] if agreed else [name for name, _size in sources]
-            unique = next((group for group in (structs, agreed, others, parts) if len(group) == 1), None)
+            # Without a type of that size it is one with room behind it, or the head of one; else an array of numbers or text.
+            parts = [] if agreed else [each.c_name for each in sources if not each.plain]
+            arrays = [] if agreed or parts else [filling for each in sources if each.plain and (filling := each.filling(size))]
+            unique = next((group for group in (structs, agreed, others, parts, arrays) if len(group) == 1), None)
             if unique is None:
                 raise self._question(map_name, f"events of {size} bytes", agreed)
             found += unique
         return found
 
-    def _sources(self, call: EventCall) -> list[tuple[str, int]]:
-        """Return (C name, size) of each type that the bytes of an event may be of, judging by where they are from."""
-        found: dict[tuple[str, int], None] = {}
+    def _sources(self, call: EventCall) -> list[_Source]:
+        """Return each type that the bytes of an event may be of, judging by where they are from."""
+        found: dict[_Source, None] = {}
         for origin in call.origins:
             if isinstance(origin, MapValue) and (value := self._map_value(*origin)):
-                found[value] = None
+                found[_Source(*value)] = None
             elif isinstance(origin, Frame):
-                found.update(dict.fromkeys((each.c_name, each.size_bytes) for each in self._on_stack(origin)))
+                found.update(dict.fromkeys(map(_source, self._on_stack(origin))))
         if not found:
             tells = _holds_address if call.origins else _takes_result
             variables = [each for each in self._declared.locals.get(call.function, []) if each.pointer]
-            found.update(dict.fromkeys((each.c_name, each.size_bytes) for each in variables if tells(each, call)))
+            found.update(dict.fromkeys(_source(each) for each in variables if tells(each, call)))
         return list(found)
 
     def _on_stack(self, frame: Frame) -> list[Local]:
@@ -146,6 +172,10 @@ class TypeFinder:
         if declared:
             message += f"; the source declares {', '.join(declared)}"
         return ExportError(message, f"say which: --export '{map_name}={declared[0] if declared else 'struct NAME'}'")
+
+
+def _source(variable: Local) -> _Source:
+    return _Source(variable.c_name, variable.size_bytes, variable.plain)
 
 
 def _calls_of(map_name: str, calls: list[EventCall]) -> list[EventCall]:

@@ -7,8 +7,8 @@ import select
 import time
 
 from ecli_runtime.attach import attach
-from ecli_runtime.btf import KIND_STRUCT, KIND_UNION
-from ecli_runtime.decode.plan import make_event_plan, make_plan, make_plan_of_members
+from ecli_runtime.btf import KIND_STRUCT
+from ecli_runtime.decode.plan import event_type_id, make_event_plan, make_plan, make_plan_of_members
 from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.errors import BtfError, DecodeError, OptionError
 from ecli_runtime.globals import KCONFIG, find_globals, is_settable, pack_value
@@ -136,10 +136,7 @@ class OpenSession:
         btf = self._object.btf
         if event_type.members and event_type.members[0].btf_id is not None:
             return make_plan_of_members(btf, [(m.name, m.btf_id or 0, m.byte_offset or 0) for m in event_type.members])
-        type_id = event_type.btf_id
-        if event_type.name and (type_id is None or getattr(_type_or_none(btf, type_id), "name", "") != event_type.name):
-            # The id is a hint; a name that another compiler numbered differently still counts.
-            type_id = btf.find(event_type.name, KIND_STRUCT, KIND_UNION)
+        type_id = event_type_id(btf, event_type.name, event_type.btf_id)
         if type_id is None:
             path = "$.meta.export_types" if self.package.format is None else f"$.ecli.exports[{export_index}].types"
             known = ", ".join(btf.names(KIND_STRUCT)[:8]) or "none"
@@ -550,13 +547,6 @@ def _raw_event(sample: bytes) -> dict[str, Any]:
 
 def _hexadecimal(data: bytes) -> str:
     return data.hex()
-
-
-def _type_or_none(btf: Any, type_id: int) -> object:
-    try:
-        return btf.type(type_id)
-    except BtfError:
-        return None
 
 
 def _match_maps(package: Package, maps: list[OpenMap]) -> Mapping[str, MapSpec]:

@@ -9,6 +9,7 @@ import pytest
 
 from ecli_packager.build import Request, build
 from ecli_packager.errors import CompileError, ExportError
+from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.errors import OptionError
 from ecli_runtime.session import OpenSession
 from ecli_schemas.errors import EcliError
@@ -266,3 +267,31 @@ def test_types_of_one_size_in_one_map_are_warned_of(tmp_path: Path) -> None:
     result = build(Request((source,)))
     assert types(result.package) == {"events": ["a", "b"]}
     assert "map events: a and b both have 4 bytes, so all are shown as a" in result.diagnostics
+
+
+@pytest.mark.parametrize(
+    ("body", "said", "name", "event"),
+    [
+        ("char line[64] = {}; bpf_get_current_comm(line, 64); bpf_ringbuf_output(&events, line, 64, 0);", "", "char[64]", "abc"),
+        ("__u64 at = bpf_ktime_get_ns(); bpf_ringbuf_output(&events, &at, 8, 0);", "", "__u64", 6513249),
+        ("char *line = bpf_ringbuf_reserve(&events, 32, 0); if (line) bpf_ringbuf_discard(line, 0);", "", "char[32]", "abc"),
+        ("void *it = bpf_ringbuf_reserve(&events, 64, 0); if (it) bpf_ringbuf_discard(it, 0);", "char [64]", "char[64]", "abc"),
+        ("void *it = bpf_ringbuf_reserve(&events, 8, 0); if (it) bpf_ringbuf_discard(it, 0);", "__u64", "__u64", 6513249),
+        ("void *it = bpf_ringbuf_reserve(&events, 8, 0); if (it) bpf_ringbuf_discard(it, 0);", "long int", "long", 6513249),
+    ],
+)
+def test_events_that_are_no_struct(make: Make, body: str, said: str, name: str, event: object) -> None:
+    package = make("RING(events);" + PROGRAM % body, exports={"events": [said]} if said else {})
+    assert types(package) == {"events": [name]}
+    with OpenSession(package) as opened:
+        (plan,) = opened.sources[0].plans
+        assert make_decoder(plan)(b"abc".ljust(64, b"\0")) == {"value": event}
+
+
+def test_events_may_be_of_a_type_of_the_kernel(make: Make) -> None:
+    body = "void *it = bpf_ringbuf_reserve(&events, 20, 0); if (it) bpf_ringbuf_discard(it, 0);"
+    text = "#include <linux/ip.h>\nRING(events);" + PROGRAM % body
+    assert types(make(text, exports={"events": ["struct iphdr"]})) == {"events": ["iphdr"]}
+    for name in ("struct gone", "gone[4]", "int x) {} int y(int"):
+        with pytest.raises(ExportError, match="the source declares no type"):
+            make(text, exports={"events": [name]})

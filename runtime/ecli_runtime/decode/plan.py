@@ -8,7 +8,7 @@ to know what an event looks like (decoder, column header, JSON Schema, filter) r
 
 from __future__ import annotations
 
-from ecli_runtime.btf import Array, Composite, Enum, Float, Forward, Int, Pointer, Typedef, Void
+from ecli_runtime.btf import KIND_STRUCT, KIND_UNION, Array, Composite, Enum, Float, Forward, Int, Pointer, Typedef, Void
 from ecli_runtime.errors import BtfError
 from ecli_schemas.record import Record
 
@@ -76,6 +76,26 @@ class Plan(Record):
         while at < len(self.ops):
             yield self.ops[at]
             at += 1 + self.ops[at].body
+
+
+def event_type_id(btf: Btf, name: str, type_id: int | None) -> int | None:
+    """Return the BTF id of a type of events, ``None`` if there is no such type.
+
+    Args:
+        btf: The object's types.
+        name: What the package calls it: a struct, union or typedef without keyword, ``unsigned int``, ``char[16]``, or empty.
+        type_id: The id that the package has for it: a hint, for another compiler may have numbered a struct differently.
+
+    Raises:
+        BtfError: BTF is malformed.
+    """
+    if type_id is not None and not 0 < type_id < len(btf):
+        type_id = None
+    if not name or (type_id is not None and not name.isidentifier()):  # which only the id can tell
+        return type_id
+    if type_id is not None and getattr(btf.type(type_id), "name", "") == name:
+        return type_id
+    return btf.find(name, KIND_STRUCT, KIND_UNION)
 
 
 def make_plan(btf: Btf, type_id: int) -> Plan:

@@ -114,6 +114,16 @@ def test_a_number_can_be_an_event() -> None:
     assert choose([call("events", 4, origin=Frame("f", 80, 0))], [EVENT], variables=variables) == {"events": ["__u32"]}
 
 
+def test_an_array_of_numbers_or_text_can_be_an_event() -> None:
+    buffer = [Local("char[64]", 64, False, (Place(0, 300, stack_offset=0),), plain=True)]
+    assert choose([call("events", 64, origin=Frame("f", 80, 0))], [EVENT], variables=buffer) == {"events": ["char[64]"]}
+    pointer = [Local("u64", 8, True, (Place(88, 300, 6),), plain=True)]
+    assert choose([call("events", 32)], [EVENT], variables=pointer) == {"events": ["u64[4]"]}
+    assert choose([call("events", 24)], [EVENT], variables=pointer) == {"events": ["struct event"]}
+    with pytest.raises(ExportError, match="cannot tell the type of events of 30 bytes"):
+        choose([call("events", 30)], [EVENT], variables=pointer)
+
+
 def test_what_is_named_wins_and_may_leave_out_the_keyword() -> None:
     for name in ("struct event", "event"):
         assert choose([call("events", 24)], [EVENT, PAIR], named={"events": [name]}) == {"events": ["struct event"]}
