@@ -15,6 +15,7 @@ from ecli_packager.dwarf import Declarations
 from ecli_packager.errors import CompileError
 from ecli_packager.layout import layout
 from ecli_packager.names import find_type
+from ecli_packager.tags import Said
 from ecli_runtime.btf import Array, Btf, Composite, Enum, Int, Qualifier, Typedef
 from ecli_runtime.decode.plan import make_plan
 from ecli_runtime.decode.python import make_decoder
@@ -83,14 +84,15 @@ class Sources:
         return self._lines[path]
 
 
-def exports_of(maps: list[str], declared: Declarations, sources: Sources) -> dict[str, list[str]]:
-    """Return the types that ``@export`` annotations name: map → C types, several separated by commas."""
-    comments = {name: sources.comment(declared, name) for name in maps}
-    return {
-        name: [each.strip() for each in comment.text_of("export").split(",")]
-        for name, comment in comments.items()
-        if comment.text_of("export")
-    }
+def exports_of(maps: list[str], declared: Declarations, sources: Sources) -> dict[str, list[Said]]:
+    """Return the types that ``@export`` annotations name for maps."""
+    found = {}
+    for name in maps:
+        comment = sources.comment(declared, name)
+        if comment.text_of("export"):
+            where = f"{comment.written['export'].place()}: @export"
+            found[name] = [Said.parse(each, where) for each in comment.text_of("export").split(",")]
+    return found
 
 
 def describe(

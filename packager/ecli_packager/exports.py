@@ -7,10 +7,12 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from ecli_packager.bytecode import EventCall, Frame, MapValue
+from ecli_packager.bytecode import EventCall
 from ecli_packager.dwarf import Declarations, Local
 from ecli_packager.errors import ExportError
 from ecli_packager.names import canonical
+from ecli_packager.tags import Said
+from ecli_packager.values import Frame, MapValue
 
 # What may be a type of events that the author did not declare: of the kernel, a number, an array.
 _C_NAME = re.compile(r"[A-Za-z_][\w ]*(\[\d+\])*")
@@ -76,7 +78,7 @@ class TypeFinder:
         self._known = {struct.c_name: struct for struct in declared.structs}
         self._pool = [self._known[f"struct {name}"] for name in header if f"struct {name}" in self._known] or declared.structs
 
-    def choose(self, maps: Iterable[str], calls: Iterable[EventCall], named: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    def choose(self, maps: Iterable[str], calls: Iterable[EventCall], named: Mapping[str, list[Said]]) -> dict[str, list[str]]:
         """Return the C names of the types of each event map; a map that no event is sent through has none.
 
         Args:
@@ -92,24 +94,31 @@ class TypeFinder:
             if name not in maps:
                 raise ExportError(f"--export {name}: there is no such event map", _nearest(name, maps, "event maps"))
         return {
-            name: [self._named(each) for each in named[name]] if name in named else self._infer(name, _calls_of(name, calls))
+            name: [self._named(each) for each in named[name]] if name in named else self._infer(name, calls_of(name, calls))
             for name in maps
         }
 
-    def _named(self, name: str) -> str:
-        name = canonical(name)
+    def _named(self, said: Said) -> str:
+        name = canonical(said.c_name)
         for candidate in (name, f"struct {name}", f"union {name}"):
             if candidate in self._known:
                 return candidate
         if _C_NAME.fullmatch(name) and self._declares(name):
             return name
-        raise ExportError(f"the source declares no type {name!r}", _nearest(name, list(self._known), "declared"))
+        raise ExportError(f"{said.where}: the source declares no type {name!r}", _nearest(name, list(self._known), "declared"))
 
     def _infer(self, map_name: str, calls: list[EventCall]) -> list[str]:
         found: dict[str, None] = {}
         for call in calls:
             found.update(dict.fromkeys(self._types(map_name, call)))
         return sorted(found)
+
+    def types_of(self, map_name: str, call: EventCall) -> list[str]:
+        """Return the C names of the types of events that a call makes, as :meth:`choose` finds them; empty: it cannot tell."""
+        try:
+            return self._types(map_name, call)
+        except ExportError:
+            return []
 
     def _types(self, map_name: str, call: EventCall) -> list[str]:
         sources = self._sources(call)
@@ -140,14 +149,15 @@ class TypeFinder:
         """Return each type that the bytes of an event may be of, judging by where they are from."""
         found: dict[_Source, None] = {}
         for origin in call.origins:
-            if isinstance(origin, MapValue) and (value := self._map_value(*origin)):
+            if isinstance(origin, MapValue) and (value := self._map_value(origin.map, origin.byte_offset)):
                 found[_Source(*value)] = None
             elif isinstance(origin, Frame):
                 found.update(dict.fromkeys(map(_source, self._on_stack(origin))))
         if not found:
-            tells = _holds_address if call.origins else _takes_result
             variables = [each for each in self._declared.locals.get(call.function, []) if each.pointer]
-            found.update(dict.fromkeys(_source(each) for each in variables if tells(each, call)))
+            # Of a pointer the compiler may forget where it is, so at the call it may be known no more.
+            for tells in (_holds_address, _held_address) if call.origins else (_takes_result,):
+                found = found or dict.fromkeys(_source(each) for each in variables if tells(each, call))
         return list(found)
 
     def _on_stack(self, frame: Frame) -> list[Local]:
@@ -178,7 +188,8 @@ def _source(variable: Local) -> _Source:
     return _Source(variable.c_name, variable.size_bytes, variable.plain)
 
 
-def _calls_of(map_name: str, calls: list[EventCall]) -> list[EventCall]:
+def calls_of(map_name: str, calls: list[EventCall]) -> list[EventCall]:
+    """Return the calls that make events through a map."""
     # A call whose map is not known (it was looked up in a map of maps) is of those maps that no call names.
     return [call for call in calls if map_name in call.maps] or [call for call in calls if not call.maps]
 
@@ -186,6 +197,12 @@ def _calls_of(map_name: str, calls: list[EventCall]) -> list[EventCall]:
 def _holds_address(variable: Local, call: EventCall) -> bool:
     at = call.byte_offset - 8
     return any(place.begin <= at < place.end and place.register in call.holders for place in variable.places)
+
+
+def _held_address(variable: Local, call: EventCall) -> bool:
+    return any(
+        place.begin <= at < place.end and place.register == register for place in variable.places for at, register in call.copies
+    )
 
 
 def _takes_result(variable: Local, call: EventCall) -> bool:

@@ -8,6 +8,7 @@ import time
 
 from ecli_runtime.attach import attach
 from ecli_runtime.btf import KIND_STRUCT
+from ecli_runtime.decode.choose import make_chooser
 from ecli_runtime.decode.plan import event_type_id, make_event_plan, make_plan, make_plan_of_members
 from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.errors import BtfError, DecodeError, OptionError
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from ecli_runtime.decode.plan import Plan
     from ecli_runtime.globals import Global
     from ecli_runtime.libbpf.object import Link, LoadedMap, LoadedObject, LoadedProgram, OpenMap
-    from ecli_schemas.model import EventType, Json, MapSpec, Option, Package, Sample
+    from ecli_schemas.model import EventType, Json, MapSpec, Option, Package, Sample, Tag
 
 # Program types whose attach points libbpf looks up in tracefs: kprobe (2, old kernels) and tracepoint (5).
 _TRACEFS_PROGRAM_TYPES = frozenset((2, 5))
@@ -68,12 +69,14 @@ class Source(Record):
             carry the bytes in hexadecimal.
         sample: Set when it is a map that is read periodically.
         per_cpu: A reading has a list of values, one for each possible CPU.
+        tags: Of each plan of events, what tells its samples from others of their size.
     """
 
     name: str
     plans: tuple[Plan, ...]
     sample: Sample | None = None
     per_cpu: bool = False
+    tags: tuple[Tag | None, ...] = ()
 
 
 class Stats(Record):
@@ -130,7 +133,8 @@ class OpenSession:
                 yield Source(each.name, plans if len(plans) == 2 else (), spec.sample, each.per_cpu)
             elif each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY):
                 index, types = own.get(each.name, shared)
-                yield Source(each.name, tuple(self._plan(event_type, index) for event_type in types))
+                plans = tuple(self._plan(event_type, index) for event_type in types)
+                yield Source(each.name, plans, tags=tuple(event_type.tag for event_type in types))
 
     def _plan(self, event_type: EventType, export_index: int) -> Plan:
         btf = self._object.btf
@@ -465,25 +469,20 @@ class _Reader:
     def __init__(self, source: Source, buffer: RingBuffer | PerfBuffer) -> None:
         self.source = source
         self._buffer = buffer
-        decoders = [(plan, make_decoder(plan)) for plan in source.plans]
-        # Largest first: a perf sample is padded, so the largest type that fits is meant unless one fits exactly.
-        self._decoders = sorted(decoders, key=lambda each: -each[0].size_bytes)
-        self._by_size = {plan.size_bytes: (plan, decode) for plan, decode in reversed(self._decoders)}
+        if source.plans:
+            self._choose = make_chooser(source.plans, source.tags)
+            self._decoders = [(plan.type_name, make_decoder(plan)) for plan in source.plans]
+        else:
+            self._choose, self._decoders = (lambda _sample: 0), [("", _raw_event)]
 
     def drain(self) -> Iterator[Event | None]:
         """Yield the events that are there; ``None`` stands for a sample that did not hold its type."""
         for sample in self._buffer.drain():
+            type_name, decode = self._decoders[self._choose(sample)]
             try:
-                plan, decode = self._by_size.get(len(sample)) or self._largest_that_fits(len(sample))
-                yield Event(decode(sample), self.source, plan.type_name if plan else "")
+                yield Event(decode(sample), self.source, type_name)
             except DecodeError:
                 yield None
-
-    def _largest_that_fits(self, size_bytes: int) -> tuple[Plan | None, Callable[[bytes], dict[str, Any]]]:
-        for plan, decode in self._decoders:
-            if plan.size_bytes <= size_bytes:
-                return plan, decode
-        return self._decoders[-1] if self._decoders else (None, _raw_event)
 
     @property
     def lost(self) -> int:

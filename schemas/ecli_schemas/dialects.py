@@ -34,6 +34,7 @@ from .model import (
     ProgramSpec,
     Sample,
     StackTrace,
+    Tag,
 )
 from .wording import expected
 
@@ -361,6 +362,18 @@ _EVENT_TYPE = record(
         ),
     ),
     optional("layout", mapping_of("a layout (an object)", anything)),
+    optional(
+        "tag",
+        record(
+            "a tag (an object)",
+            Tag,
+            required("member", _NAME),
+            required(
+                "values",
+                list_of("integers", integer("an integer that a number can carry", -MAX_EXACT_INTEGER, MAX_EXACT_INTEGER)),
+            ),
+        ),
+    ),
 )
 _EXPORT = record(
     "an export (an object)",

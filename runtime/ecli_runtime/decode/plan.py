@@ -60,7 +60,7 @@ class Plan(Record):
 
     Attributes:
         type_name: C name of the type (``event``), or empty if it has none.
-        size_bytes: ``sizeof`` the type: a sample may be longer (padding, a variable-length tail), never shorter.
+        size_bytes: ``sizeof`` the type. A sample may be longer (padding, a flexible array); see :attr:`min_size_bytes`.
         byteorder: Of the object, hence of the sample.
         ops: The operations.
     """
@@ -69,6 +69,17 @@ class Plan(Record):
     size_bytes: int
     byteorder: Literal["little", "big"]
     ops: tuple[Op, ...]
+
+    @property
+    def min_size_bytes(self) -> int:
+        """The least that a sample has: programs send an event only up to where the array at its end is filled.
+
+        What such a sample lacks is zeros.
+        """
+        last = Op("int", "", 0, 0)
+        for last in self.top_level():  # noqa: B007
+            pass
+        return last.bit_offset // 8 if last.code in ("array", "string") else self.size_bytes
 
     def top_level(self) -> Iterator[Op]:
         """Walk the operations that are in the body of none: the members of the event."""
