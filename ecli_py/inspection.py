@@ -8,8 +8,7 @@ import sys
 
 from ecli_py.render.ctype import declaration, declaration_of_members
 from ecli_runtime.behaviour import analyse_open, contradictions, undeclared_facts
-from ecli_runtime.btf import KIND_STRUCT, KIND_UNION
-from ecli_runtime.decode.plan import make_plan
+from ecli_runtime.decode.plan import event_type_id, make_plan
 from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.errors import BtfError
 from ecli_runtime.globals import KCONFIG, find_globals
@@ -18,11 +17,11 @@ from ecli_schemas.model import Behaviour
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from ecli_runtime.libbpf.object import OpenMap
-    from ecli_schemas.model import EventType, Option, Package, Sample
+    from ecli_schemas.model import EventType, Option, Package, Sample, StackTrace
 
 
 class Inspection:
@@ -47,9 +46,11 @@ class Inspection:
     ``file``            ``size`` in bytes and ``digest`` (``sha256:…``)
     ``objects``         list: ``arches`` (empty: all machines of that byte order), ``byte_order``, ``size``, ``digest``
     ``arch``            machine whose object the rest is about
-    ``programs``        list: ``name``, ``type``, ``section``, ``attach`` (parameters that the package has for it)
+    ``programs``        list: ``name``, ``type``, ``section``, ``attach`` (parameters that the package has for it),
+                        ``autoload`` (a run loads it; ``null``: not known)
     ``maps``            list: ``name``, ``type``, ``key_size``, ``value_size``, ``max_entries``, estimates in bytes
-                        ``memory`` (``null``: no bound) and ``memory_per_cpu``, and ``sample`` (how it is read)
+                        ``memory`` (``null``: no bound) and ``memory_per_cpu``, ``sample`` (how it is read), and
+                        ``stack_trace`` (names of the members of its key that hold ids of stack traces)
     ``options``         list: ``name`` (C variable), ``long``, ``short``, ``type``, ``section``, ``default``,
                         ``choices``, ``help``
     ``events``          list: ``map``, and ``types``: list of ``role`` (``event``, ``key`` or ``value``), ``name``,
@@ -101,7 +102,7 @@ class Inspection:
         """Open an object and describe it; return what it can do."""
         with OpenObject.open(elf, self._package.object_name) as opened:
             behaviour = analyse_open(opened, elf)
-            self._describe(behaviour)
+            self._describe(behaviour, {each.name: each.autoload for each in opened.programs})
             self.document |= {"options": _options(self._package, opened), "events": list(_events(self._package, opened))}
         self.document["verified"] = True
         return behaviour
@@ -110,7 +111,7 @@ class Inspection:
         """Describe an object of the other byte order, which libbpf cannot open, by what the package says."""
         package = self._package
         behaviour = package.behaviour or Behaviour()
-        self._describe(behaviour)
+        self._describe(behaviour, {})
         options = [_option(option, option.default) for option in package.options]
         types = [
             (export.map, [_untold("event", each.name, each.size_bytes) for each in export.types]) for export in package.exports
@@ -122,12 +123,19 @@ class Inspection:
         }
         return behaviour
 
-    def _describe(self, behaviour: Behaviour) -> None:
+    def _describe(self, behaviour: Behaviour, autoload: Mapping[str, bool]) -> None:
         attach = {spec.name: dict(spec.attach) for spec in self._package.programs}
         samples = {spec.name: spec.sample for spec in self._package.maps}
+        stack_traces = {spec.name: spec.stack_trace for spec in self._package.maps}
         self.document |= {
             "programs": [
-                {"name": each.name, "type": each.type, "section": each.section, "attach": attach.get(each.name, {})}
+                {
+                    "name": each.name,
+                    "type": each.type,
+                    "section": each.section,
+                    "attach": attach.get(each.name, {}),
+                    "autoload": autoload.get(each.name),
+                }
                 for each in behaviour.programs
             ],
             "maps": [
@@ -140,6 +148,7 @@ class Inspection:
                     "memory": each.memory_bytes,
                     "memory_per_cpu": each.memory_per_cpu_bytes + self._perf_buffer_bytes(each.type),
                     "sample": _sample(samples.get(each.name)),
+                    "stack_trace": _stack_trace(stack_traces.get(each.name)),
                 }
                 for each in behaviour.maps
             ],
@@ -186,6 +195,10 @@ def _sample(sample: Sample | None) -> dict[str, Any] | None:
     if sample is None:
         return None
     return {"interval_ms": sample.interval_ms, "kind": sample.kind, "unit": sample.unit, "clear": sample.clear}
+
+
+def _stack_trace(stack_trace: StackTrace | None) -> dict[str, str] | None:
+    return None if stack_trace is None else {"kstack": stack_trace.kstack, "ustack": stack_trace.ustack}
 
 
 def _options(package: Package, opened: OpenObject) -> list[dict[str, Any]]:
@@ -239,10 +252,8 @@ def _event_type(opened: OpenObject, event_type: EventType) -> dict[str, Any]:
         except BtfError as error:
             return _untold("event", event_type.name, event_type.size_bytes, str(error))
         return {**_untold("event", event_type.name, event_type.size_bytes), "c": text}
-    type_id = event_type.btf_id
     try:
-        if event_type.name and (type_id is None or getattr(opened.btf.type(type_id), "name", "") != event_type.name):
-            type_id = opened.btf.find(event_type.name, KIND_STRUCT, KIND_UNION)
+        type_id = event_type_id(opened.btf, event_type.name, event_type.btf_id)
     except BtfError:
         type_id = None
     if type_id is None:

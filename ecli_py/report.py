@@ -12,15 +12,18 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
-def write_out(text: str) -> None:
-    """Write results to stdout, at once.
+def write_out(result: str | bytes) -> None:
+    """Write results to stdout, at once; bytes as they are.
 
     Raises:
         BrokenPipeError: Nobody reads it any more.
         EcliError: It cannot be written, for example to a full disk.
     """
     try:
-        sys.stdout.write(text)
+        if isinstance(result, bytes):
+            sys.stdout.buffer.write(result)
+        else:
+            sys.stdout.write(result)
         sys.stdout.flush()
     except BrokenPipeError:
         raise

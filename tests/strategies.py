@@ -23,6 +23,7 @@ from ecli_schemas.model import (
     ProgramSpec,
     Sample,
     StackTrace,
+    Tag,
 )
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ event_types = st.builds(
     btf_id=st.none() | type_ids,
     members=st.lists(members, max_size=3).map(tuple),
     layout=st.none() | st.dictionaries(texts, json_values, max_size=3),
+    tag=st.none() | st.builds(Tag, member=names, values=st.lists(st.integers(-EXACT, EXACT), max_size=3).map(tuple)),
 )
 name_lists = st.lists(names, max_size=2).map(tuple)
 behaviours = st.builds(

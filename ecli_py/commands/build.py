@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 
 from ecli_py.parser import Parser
-from ecli_py.report import report
+from ecli_py.report import report, write_out
 from ecli_schemas.errors import EcliError
 
 _WATCH_INTERVAL_S = 0.25
+_STDOUT = Path("-")
 
 
 def main(words: list[str]) -> int:
@@ -26,7 +27,9 @@ def main(words: list[str]) -> int:
         help="C files, linked into one package that is named after the first; a header (.h) among them says that its structs "
         "are the events, which is rarely needed",
     )
-    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="the package (default: SOURCE with .json)")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, help="the package, - for standard output (default: SOURCE with .json)"
+    )
     parser.add_argument(
         "--export",
         metavar="MAP=TYPE",
@@ -91,6 +94,9 @@ def main(words: list[str]) -> int:
             return 1
         sys.stderr.write(result.diagnostics)
         data = write_package(result.package)
+        if output == _STDOUT:
+            write_out(data)
+            return 0
         _write(output, data)
         if arguments.watch or sys.stderr.isatty():
             sys.stderr.write(f"{output}: {len(data) / 1024:.1f} kB; run it with: sudo ecli-py run {output}\n")

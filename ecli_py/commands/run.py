@@ -10,7 +10,7 @@ from ecli_py.arguments import Arguments
 from ecli_py.report import printable, write_out
 from ecli_py.source import load_package
 from ecli_runtime.errors import OptionError
-from ecli_runtime.globals import is_bool, parse_value
+from ecli_runtime.globals import is_bool, kind_of_value, parse_value
 from ecli_runtime.libbpf import log
 from ecli_runtime.opening import DEFAULT_LATENCY_MS, OpenSession
 from ecli_schemas.errors import EcliError
@@ -18,7 +18,7 @@ from ecli_schemas.errors import EcliError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import SimpleNamespace
 
     from ecli_py.output import Output
@@ -61,7 +61,7 @@ def main(words: list[str]) -> int:
         from ecli_py.tool import Tool
 
         render = _make_render(arguments.json, arguments.fields, loading.sources)
-        for line in loading.contradictions():
+        for line in (*loading.contradictions(), *_indistinct(loading.sources)):
             sys.stderr.write(f"warning: {printable(line)}\n")
         with Tool(loading.start(latency_ms)) as tool:
             _show(tool, Output(render), duration_s, -1 if count is None else count)
@@ -144,7 +144,7 @@ def _add_package_options(command: Arguments, opened: OpenSession) -> list[tuple[
                 if more:
                     command.add_option(group, *more, dest=destination, action="store_const", const=value, help=None)
         else:
-            metavar = "|".join(option.choices) if option.choices else option.type.upper()
+            metavar = "|".join(option.choices) or kind_of_value(opened.btf, type_id)
             command.add_option(group, *flags, dest=destination, metavar=metavar, help=text)
         found.append((option, type_id, destination))
     return found
@@ -157,14 +157,24 @@ class _Help:
         self._opened, self._option = opened, option
 
     def __str__(self) -> str:
-        default = _default_text(self._opened.initial(self._option.name))
+        default = _default_text(self._option, self._opened.initial(self._option.name))
         return printable(" ".join(filter(None, (self._option.help, default)))).replace("%", "%%")
 
 
-def _default_text(default: object) -> str:
-    if default == "":
-        return "(default: empty)"
-    return f"(default: {str(default).lower() if isinstance(default, bool) else default})"
+def _default_text(option: Option, default: object) -> str:
+    text = str(default).lower() if isinstance(default, bool) else str(default)
+    return f"({option.type}, default: {text or 'empty'})"
+
+
+def _indistinct(sources: Sequence[Source]) -> Iterator[str]:
+    """Say which types of events are taken for others."""
+    for source in sources:
+        if source.sample is None and len(source.plans) > 1:
+            from ecli_runtime.decode.choose import indistinct
+
+            for first, second in indistinct(source.plans, source.tags):
+                names = [source.plans[index].type_name for index in (first, second)]
+                yield f"map {source.name}: nothing tells {names[1]} from {names[0]}, so all are shown as {names[0]}"
 
 
 def _describe(option: Option) -> str:

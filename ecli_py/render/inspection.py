@@ -129,7 +129,12 @@ def _programs(programs: list[dict[str, Any]]) -> Iterator[str]:
     rows = [("NAME", "TYPE", "ATTACHES TO")]
     for each in programs:
         said = ", ".join(f"{name} {value}" for name, value in each["attach"].items())
-        rows.append((one_line(each["name"]), one_line(each["type"]), one_line(each["section"] + (f" ({said})" if said else ""))))
+        section = (
+            each["section"].lstrip("?")
+            + (f" ({said})" if said else "")
+            + ("" if each["autoload"] else " (not loaded by default)")
+        )
+        rows.append((one_line(each["name"]), one_line(each["type"]), one_line(section)))
     if programs:
         yield from columns(rows)
 
@@ -188,10 +193,12 @@ def _default(value: object) -> str:
 
 def _events(events: list[dict[str, Any]], maps: dict[str, dict[str, Any]]) -> Iterator[str]:
     for each in events:
-        sample = maps.get(each["map"], {}).get("sample")
+        its_map = maps.get(each["map"], {})
+        sample = its_map.get("sample")
         how = ""
         if sample:
-            how = f" (a map, read every {sample['interval_ms']} ms{_sample(sample)})"
+            what = "a profile: counts by stack trace" if its_map["stack_trace"] else "a map"
+            how = f" ({what}, read every {sample['interval_ms']} ms{_sample(sample)})"
         yield f"  {one_line(each['map']) or 'all maps'}{how}:" + ("" if each["types"] else " type not known, shown as bytes")
         for event_type in each["types"]:
             if event_type["role"] != "event":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,13 @@ from ecli_packager.compile import LIBBPF, SYSTEM, VMLINUX, Compiler, Includes, l
 from ecli_packager.describe import Sources, describe, exports_of
 from ecli_packager.dwarf import Declarations, read_declarations
 from ecli_packager.errors import CompileError, ToolchainError
-from ecli_packager.exports import TypeFinder, check_header, header_structs
+from ecli_packager.exports import TypeFinder, calls_of, check_header, header_structs
 from ecli_packager.names import composite, find_type, nameable, type_at
+from ecli_packager.tags import Said, infer_tags, said_tag, same_sizes
+from ecli_packager.values import Contents
 from ecli_packager.vmlinux import header_directory
 from ecli_runtime.behaviour import analyse
-from ecli_runtime.btf import KIND_STRUCT, Btf
+from ecli_runtime.btf import KIND_STRUCT, Btf, Enum
 from ecli_runtime.libbpf._ffi import lib
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenObject
 from ecli_schemas.model import Build, Package
@@ -62,6 +64,10 @@ class Result:
     diagnostics: str
 
 
+# Takes a map and a size in bytes → of each event of that size: the C names of its types, and what it holds.
+_Events = Callable[[str, int], list[tuple[list[str], Contents]]]
+
+
 @dataclass(frozen=True)
 class _Unit:
     """One source, compiled."""
@@ -82,6 +88,7 @@ def build(request: Request) -> Result:
         AnnotationError: An annotation in a comment cannot be understood.
         EcliError: The object cannot be used.
     """
+    _refuse_repeated(request.sources)
     sources = Sources({path: _read(path) for path in request.sources})
     header = _read(request.header) if request.header else ""
     clang = toolchain.find_clang(request.clang)
@@ -89,7 +96,7 @@ def build(request: Request) -> Result:
     compilers = [_compiler(request, clang, arch) for arch in arches]
     units, diagnostics = _compile(compilers[0], request.sources)
     declared = Declarations.merge([unit.declared for unit in units])
-    linked = link([unit.data for unit in units])
+    linked = link([(unit.source, unit.data) for unit in units])
     name = _object_name(request.sources[0])
     with OpenObject.open(linked, name) as opened:
         if not opened.programs:
@@ -100,16 +107,30 @@ def build(request: Request) -> Result:
         values = {each.name: each.btf_value_type_id for each in opened.maps}
         ids = [*values.values(), *(each.btf_key_type_id for each in opened.maps)]
         kept = {named[0] for named in (nameable(opened.btf, each) for each in ids) if named}
-        finder = TypeFinder(declared, partial(_map_value, opened.btf, values), header_structs(header), kept)
-        typed = {each: [c_name] for each in event_maps if (c_name := composite(opened.btf, values[each])) in declared.names}
-        said = {**typed, **exports_of(event_maps, declared, sources), **request.exports}
+        finder = TypeFinder(
+            declared,
+            partial(_map_value, opened.btf, values),
+            header_structs(header),
+            kept,
+            lambda c_name: any(compilers[0].declares(unit.source, c_name) for unit in units),
+        )
+        typed = {each: [Said(c_name)] for each in event_maps if (c_name := composite(opened.btf, values[each])) in declared.names}
+        asked = {each: [Said.parse(text, f"--export {each}") for text in texts] for each, texts in request.exports.items()}
+        said = {**typed, **exports_of(event_maps, declared, sources), **asked}
         types = finder.choose(event_maps, [call for unit in units for call in unit.calls], said)
         absent = {c_name for names in types.values() for c_name in names if find_type(opened.btf, c_name) is None}
         bound = any(opened.btf.find(each, KIND_STRUCT) for each in _REGISTER_STRUCTS)
+        btf = opened.btf
     objects = {compiler.arch.name: _object(compiler, units, absent) for compiler in compilers[1:]}
     if absent:
         linked = _object(compilers[0], units, absent)
     package = describe(request.sources[0].name.partition(".")[0], name, linked, types, declared, sources)
+
+    def events(map_name: str, size_bytes: int) -> list[tuple[list[str], Contents]]:
+        calls = calls_of(map_name, [call for unit in units for call in event_calls(unit.data, with_contents=True)])
+        return [(finder.types_of(map_name, call), call.contents) for call in calls if size_bytes in call.sizes_bytes]
+
+    package = _tag(package, types, btf, said, events)
     texts = {path.name: text for path, text in sources.texts.items()}
     if request.header:
         texts[request.header.name] = header
@@ -124,18 +145,50 @@ def build(request: Request) -> Result:
         behaviour=analyse(linked, name),
         build=_provenance(clang, texts),
     )
-    return Result(package, diagnostics + "".join(_same_sizes(package)))
+    return Result(package, diagnostics + "".join(_indistinct(package)))
 
 
-def _same_sizes(package: Package) -> Iterator[str]:
-    """Yield a warning for each type whose events would be shown as another: those of one map are told apart by size alone."""
+def _tag(package: Package, types: Mapping[str, list[str]], btf: Btf, said: Mapping[str, list[Said]], events: _Events) -> Package:
+    """Return the package with what tells types of one size in one map apart: as the user said, else as the code shows."""
+    exports = []
     for export in package.exports:
-        first: dict[int | None, str] = {}
-        for event_type in export.types:
-            known = first.setdefault(event_type.size_bytes, event_type.name)
-            if known != event_type.name:
-                what = f"{known} and {event_type.name} both have {event_type.size_bytes} bytes"
-                yield f"warning: map {export.map}: {what}, so all are shown as {known}; give one of them another size\n"
+        map_name = export.map or ""
+        found = list(export.types)
+        for index, each in enumerate(said.get(map_name, ())):
+            if each.member:
+                found[index] = found[index].replace(tag=said_tag(found[index], each, _enumerators(btf)))
+        for group in same_sizes(found):
+            if not any(found[index].tag for index in group):
+                made = events(map_name, found[group[0]].size_bytes or 0)
+                held = [[contents for names, contents in made if types[map_name][index] in names] for index in group]
+                tags = infer_tags([found[index] for index in group], held, btf.byteorder) if all(n for n, _ in made) else []
+                for index, tag in zip(group, tags, strict=False):
+                    found[index] = found[index].replace(tag=tag)
+        exports.append(export.replace(types=tuple(found)))
+    return package.replace(exports=tuple(exports))
+
+
+def _enumerators(btf: Btf) -> dict[str, int]:
+    return {name: value for _id, found in btf.types() if isinstance(found, Enum) for name, value in found.enumerators}
+
+
+def _refuse_repeated(sources: tuple[Path, ...]) -> None:
+    seen: dict[Path, Path] = {}
+    for source in sources:
+        first = seen.setdefault(source.resolve(), source)
+        if first is not source:
+            raise CompileError(f"{source} is given twice" + (f", also as {first}" if first != source else ""), "", "name it once")
+
+
+def _indistinct(package: Package) -> Iterator[str]:
+    """Yield a warning for each type whose events would be shown as another."""
+    for export in package.exports:
+        for group in same_sizes(export.types):
+            first, *others = [export.types[index] for index in group]
+            for each in others if any(export.types[index].tag is None for index in group) else ():
+                what = f"{first.name} and {each.name} both have {each.size_bytes} bytes, and nothing tells them apart"
+                how = f"give one another size, or say what tells them apart: @export struct {first.name} when MEMBER=VALUE, …"
+                yield f"warning: map {export.map}: {what}, so all are shown as {first.name}; {how}\n"
 
 
 def _map_value(btf: Btf, values: Mapping[str, int], map_name: str, byte_offset: int) -> tuple[str, int] | None:
@@ -162,7 +215,13 @@ def _compile(compiler: Compiler, sources: tuple[Path, ...]) -> tuple[list[_Unit]
 
 def _object(compiler: Compiler, units: list[_Unit], absent: set[str]) -> bytes:
     """Compile and link the units with those types in BTF that are absent otherwise, each where it is known."""
-    return link([compiler.compile(unit.source, sorted(absent & unit.declared.names))[0] for unit in units])
+    known = set().union(*(unit.declared.names for unit in units))
+    objects = []
+    for unit in units:
+        here = [name for name in sorted(absent) if name in unit.declared.names]
+        here += [name for name in sorted(absent - known) if compiler.declares(unit.source, name)]
+        objects.append((unit.source, compiler.compile(unit.source, here)[0]))
+    return link(objects)
 
 
 def _provenance(clang: toolchain.Clang, texts: Mapping[str, str]) -> Build:

@@ -11,14 +11,33 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import BytesIO
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import Symbol, SymbolTableSection
+
+from ecli_packager.values import (
+    Address,
+    Argument,
+    ByteOrder,
+    Const,
+    Contents,
+    Frame,
+    Known,
+    MapAddress,
+    MapValue,
+    Memory,
+    Record,
+    Stack,
+    Values,
+    forget,
+    read,
+    store,
+)
 
 CLASS_LD, CLASS_LDX, CLASS_ST, CLASS_STX, CLASS_ALU, CLASS_JMP, CLASS_JMP32, CLASS_ALU64 = range(8)
 CALL, EXIT, LD_IMM64, JA, JA32 = 0x85, 0x95, 0x18, 0x05, 0x06
@@ -32,7 +51,8 @@ PSEUDO_CALL = 1  # source register of a call: of a subprogram
 R_BPF_64_64, R_BPF_64_32 = 1, 10  # relocations of a 64-bit load and of a call; LLVM's BPF ABI
 
 # Helpers by number (___BPF_FUNC_MAPPER in include/uapi/linux/bpf.h).
-MAP_LOOKUP_ELEM, RINGBUF_RESERVE, MAP_LOOKUP_PERCPU_ELEM, RINGBUF_RESERVE_DYNPTR = 1, 131, 195, 198
+MAP_LOOKUP_ELEM, RINGBUF_RESERVE, RINGBUF_SUBMIT, MAP_LOOKUP_PERCPU_ELEM, RINGBUF_RESERVE_DYNPTR = 1, 131, 132, 195, 198
+READING_HELPERS = frozenset((1, 2, 3, 25, 111, 121, 130, RINGBUF_SUBMIT, 195))  # of maps and events: they write to no argument
 # Those that make events → registers that hold the map, the data (0: it is the result) and the size.
 EVENT_HELPERS = {
     25: (2, 4, 5),  # bpf_perf_event_output(ctx, map, flags, data, size)
@@ -49,55 +69,6 @@ DYNPTR_HELPERS = {
 }
 
 
-class Const(NamedTuple):
-    """A number."""
-
-    value: int
-
-
-class MapAddress(NamedTuple):
-    """The address of a map."""
-
-    name: str
-
-
-class MapValue(NamedTuple):
-    """The address of a value in a map, plus some bytes."""
-
-    map: str
-    byte_offset: int
-
-
-class Stack(NamedTuple):
-    """An address on the stack of the function that runs, in bytes from the frame pointer (negative)."""
-
-    byte_offset: int
-
-
-class Frame(NamedTuple):
-    """An address on the stack of a function that passes it to a call.
-
-    Attributes:
-        function: The function.
-        call_offset: Byte offset of the instruction after that call, from the start of the function's section.
-        byte_offset: From the lowest address of the function's frame, as DWARF counts.
-    """
-
-    function: str
-    call_offset: int
-    byte_offset: int
-
-
-class Argument(NamedTuple):
-    """Whatever the function that runs was given in a register: nothing is known, but that copies of it are the same."""
-
-    register: int
-
-
-Known = Const | MapAddress | MapValue | Stack | Frame | Argument
-# What a register may hold; None: anything.
-Values = frozenset[Known] | None
-
 MAX_VALUES = 8  # more possibilities than this are as good as none
 MAX_CONTEXTS = 32  # for a subprogram that is called in more ways than this, the ways are joined
 
@@ -113,6 +84,9 @@ class EventCall:
         function: The function that calls.
         byte_offset: Of the instruction after the call, from the start of the function's section.
         holders: Registers that hold the address of its bytes before the call.
+        copies: Where else the function has that address: byte offset of an instruction, and a register before it.
+        contents: Its bytes, where they were asked for and as far as they are constants: at the call, or when a record that it
+            reserves is submitted.
     """
 
     maps: frozenset[str]
@@ -121,6 +95,8 @@ class EventCall:
     function: str = ""
     byte_offset: int = 0
     holders: frozenset[int] = frozenset()
+    copies: frozenset[tuple[int, int]] = frozenset()
+    contents: Contents = ()
 
     @property
     def functions(self) -> set[str]:
@@ -174,24 +150,35 @@ class Function:
 
 @dataclass(frozen=True)
 class State:
-    """What is known before an instruction: registers that are known, and known 8-byte stack slots by offset."""
+    """What is known before an instruction: registers, 8-byte stack slots by offset, and bytes of what may become events."""
 
     registers: dict[int, frozenset[Known]] = field(default_factory=dict)
     slots: dict[int, frozenset[Known]] = field(default_factory=dict)
+    memory: Memory = field(default_factory=dict)
+
+    def with_memory(self, memory: Memory) -> State:
+        """Return the same state but for its memory."""
+        return State(self.registers, self.slots, memory)
 
     def join(self, other: State) -> State:
         """Return what holds whichever of the two ways was taken."""
-        return State(_join(self.registers, other.registers), _join(self.slots, other.slots))
+        return State(_join(self.registers, other.registers), _join(self.slots, other.slots), _join(self.memory, other.memory))
 
 
-def _join(one: dict[int, frozenset[Known]], other: dict[int, frozenset[Known]]) -> dict[int, frozenset[Known]]:
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+def _join(one: dict[_K, frozenset[_V]], other: dict[_K, frozenset[_V]]) -> dict[_K, frozenset[_V]]:
     both = {key: one[key] | other[key] for key in one.keys() & other.keys()}
     return {key: values for key, values in both.items() if len(values) <= MAX_VALUES}
 
 
-def event_calls(data: bytes) -> list[EventCall]:
-    """Return the calls that make events, in all programs of an object that is not linked yet."""
-    return interpret(_functions(ELFFile(BytesIO(data))))
+def event_calls(data: bytes, with_contents: bool = False) -> list[EventCall]:
+    """Return the calls that make events, in all programs of an object that is not linked yet; with contents it takes longer."""
+    elf = ELFFile(BytesIO(data))
+    byteorder: ByteOrder = "little" if elf.little_endian else "big"
+    return interpret(_functions(elf), byteorder if with_contents else None)
 
 
 def _functions(elf: ELFFile) -> list[Function]:
@@ -246,12 +233,12 @@ def _instructions(
         yield index, Instruction(opcode, destination, source, offset, immediate, target(index * 8, immediate))
 
 
-def interpret(functions: list[Function]) -> list[EventCall]:
-    """Return the calls that make events, in the order of the code."""
+def interpret(functions: list[Function], contents: ByteOrder | None = None) -> list[EventCall]:
+    """Return the calls that make events, in the order of the code; with their contents if the byte order is given."""
     called = {
         instruction.symbol for function in functions for instruction in function.code.values() if _is_subprogram_call(instruction)
     }
-    interpreter = _Interpreter({function.name: function for function in functions})
+    interpreter = _Interpreter({function.name: function for function in functions}, contents)
     for function in functions:
         if function.name not in called:
             interpreter.enter(function.name, {})
@@ -292,10 +279,16 @@ class _Context:
 
 
 class _Interpreter:
-    """Runs functions until neither their entry states nor their results change."""
+    """Runs functions until neither their entry states nor their results change.
 
-    def __init__(self, functions: dict[str, Function]) -> None:
+    Args:
+        functions: By name.
+        contents: Byte order, if what events hold is to be followed, too.
+    """
+
+    def __init__(self, functions: dict[str, Function], contents: ByteOrder | None) -> None:
         self._functions = functions
+        self._contents = contents
         self._contexts: dict[str, dict[Arguments | None, _Context]] = {name: {} for name in functions}
         self._dirty: list[_Context] = []
 
@@ -356,6 +349,9 @@ class _Interpreter:
                 for register, values in state.registers.items()
                 if register in ARGUMENT_REGISTERS and not _is_given(values)
             }
+            if self._contents:  # which it may change
+                pointers = frozenset().union(*(state.registers.get(each, frozenset()) for each in ARGUMENT_REGISTERS))
+                state = state.with_memory(forget(state.memory, pointers))
             callee = self.enter(instruction.symbol, arguments)
             if callee is None:
                 return _after_call(state, None)
@@ -363,8 +359,17 @@ class _Interpreter:
             # As long as it has not returned, nothing comes after.
             return None if callee.result == frozenset() else _after_call(state, callee.result)
         if instruction.opcode == CALL:
-            return _after_call(state, _helper_result(instruction, state))
-        return _execute(instruction, state)
+            result = _helper_result(index, instruction, state)
+            if self._contents:
+                state = state.with_memory(_memory_after_helper(instruction, state))
+                if instruction.source == 0 and instruction.immediate == RINGBUF_RESERVE:
+                    result = frozenset({Record(context.function.name, index, 0)})
+                    state = state.with_memory(forget(state.memory, result))  # of the one before, in a loop
+            return _after_call(state, result)
+        after = _execute(instruction, state)
+        if self._contents and instruction.opcode & 7 in (CLASS_ST, CLASS_STX):
+            after = after.with_memory(_memory_after_store(instruction, state, self._contents))
+        return after
 
     def _leave(self, context: _Context, values: Values) -> None:
         joined = None if context.result is None or values is None else context.result | values
@@ -389,13 +394,36 @@ def _after_call(state: State, result: Values) -> State:
     registers = {register: values for register, values in state.registers.items() if register > 5}
     if result:
         registers[0] = result
-    return State(registers, state.slots)
+    return State(registers, state.slots, state.memory)
 
 
-def _helper_result(instruction: Instruction, state: State) -> Values:
+def _memory_after_helper(instruction: Instruction, state: State) -> Memory:
+    """Return what is known after a helper has written to what its arguments point to: as much as the next argument says."""
+    memory, registers = state.memory, state.registers
+    for register in ARGUMENT_REGISTERS if instruction.source or instruction.immediate not in READING_HELPERS else ():
+        sizes = [each.value for each in registers.get(register + 1, ()) if isinstance(each, Const)]
+        memory = forget(memory, registers.get(register), sizes[0] if len(sizes) == 1 else None)
+    return memory
+
+
+def _memory_after_store(instruction: Instruction, state: State, byteorder: ByteOrder) -> Memory:
+    opcode, destination, source, offset, immediate, _symbol = instruction
+    size_bytes = {0x00: 4, 0x08: 2, 0x10: 1, 0x18: 8}[opcode & 0x18]
+    value: Values = frozenset({Const(immediate)})
+    if opcode & 7 == CLASS_STX:
+        value = state.registers.get(source) if opcode & 0xE0 == MODE_MEM else None
+    addresses = frozenset(
+        each._replace(byte_offset=each.byte_offset + offset)
+        for each in state.registers.get(destination, ())
+        if isinstance(each, Address)
+    )
+    return store(state.memory, addresses, value, size_bytes, byteorder)
+
+
+def _helper_result(index: int, instruction: Instruction, state: State) -> Values:
     if instruction.source == 0 and instruction.immediate in (MAP_LOOKUP_ELEM, MAP_LOOKUP_PERCPU_ELEM):
         maps = state.registers.get(1, frozenset())
-        return frozenset(MapValue(each.name, 0) for each in maps if isinstance(each, MapAddress)) or None
+        return frozenset(MapValue(each.name, 0, index) for each in maps if isinstance(each, MapAddress)) or None
     return None
 
 
@@ -419,12 +447,12 @@ def _execute(instruction: Instruction, state: State) -> State:
                 del slots[slot]
             if opcode == CLASS_STX | MODE_MEM | SIZE_DW and source in registers:
                 slots[offset] = registers[source]
-        return State(registers, slots)
+        return State(registers, slots, state.memory)
     if kind in (CLASS_LD, CLASS_LDX, CLASS_ALU, CLASS_ALU64):
         registers.pop(destination, None)
         if value:
             registers[destination] = value
-    return State(registers, slots)
+    return State(registers, slots, state.memory)
 
 
 _ARITHMETIC: dict[int, Callable[[int, int], int]] = {
@@ -450,7 +478,7 @@ def _compute(opcode: int, left: Values, right: Values) -> Values:
                 return None
             if isinstance(one, Const):
                 found.add(Const(operation(one.value, other.value) & mask))
-            elif opcode & 0xF0 == 0 and isinstance(one, MapValue | Stack | Frame):
+            elif opcode & 0xF0 == 0 and isinstance(one, Address):
                 found.add(one._replace(byte_offset=one.byte_offset + other.value))
             else:
                 return None
@@ -461,6 +489,7 @@ def _events(function: Function, states: dict[int, State]) -> Iterator[EventCall]
     dynptrs: dict[Known, frozenset[Known]] = {}  # address of a dynptr on the stack → what ring buffers it is of
     filled = set()  # dynptrs whose first bytes are written in a piece of known size
     reserved = []
+    submitted = _submitted(function, states)
     for index in sorted(states):
         instruction, registers = function.code[index], states[index].registers
         if instruction.opcode != CALL or instruction.source != 0:
@@ -470,12 +499,17 @@ def _events(function: Function, states: dict[int, State]) -> Iterator[EventCall]
             map_register, data_register, size_register = EVENT_HELPERS[helper]
             maps = registers.get(map_register, frozenset())
             call = _event(function, index, registers, maps, data_register, size_register)
+            if len(call.sizes_bytes) == 1:
+                (size_bytes,) = call.sizes_bytes
+                held = read(states[index].memory, registers.get(data_register), size_bytes)
+                held = submitted.get(index, ()) if helper == RINGBUF_RESERVE else held
+                call = replace(call, contents=held[:size_bytes])
             if helper == RINGBUF_RESERVE_DYNPTR and not call.sizes_bytes:
                 pointers = registers.get(4, frozenset())
                 dynptrs.update(dict.fromkeys(pointers, maps))
                 reserved.append((pointers, call))
             else:
-                yield call
+                yield replace(call, copies=_copies(function, states, registers.get(data_register)))
         elif helper in DYNPTR_HELPERS:
             offset_register, data_register, size_register = DYNPTR_HELPERS[helper]
             for pointer in registers.get(1, frozenset()) & dynptrs.keys():
@@ -484,6 +518,34 @@ def _events(function: Function, states: dict[int, State]) -> Iterator[EventCall]
                     filled.add(pointer)
                     yield call
     yield from (call for pointers, call in reserved if not pointers & filled)
+
+
+def _copies(function: Function, states: dict[int, State], address: Values) -> frozenset[tuple[int, int]]:
+    return frozenset(
+        (function.start + index * 8, register)
+        for index, state in states.items()
+        for register, values in state.registers.items()
+        if address and values == address
+    )
+
+
+def _submitted(function: Function, states: dict[int, State]) -> dict[int, Contents]:
+    """Return what the records that a function reserves and submits hold then, by the index of the call that reserves."""
+    found: dict[int, Contents] = {}
+    for index, state in states.items():
+        instruction = function.code[index]
+        if instruction.opcode != CALL or instruction.source or instruction.immediate != RINGBUF_SUBMIT:
+            continue
+        for record in state.registers.get(1, ()):
+            if isinstance(record, Record) and record.function == function.name:
+                size_bytes = 1 + max((at for base, at in state.memory if base == record), default=-1)
+                held = read(state.memory, frozenset({record}), size_bytes)
+                found[record.call] = _either(found[record.call], held) if record.call in found else held
+    return found
+
+
+def _either(one: Contents, other: Contents) -> Contents:
+    return tuple(a | b if a and b else None for a, b in zip(one, other, strict=False))
 
 
 def _event(

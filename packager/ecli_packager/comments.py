@@ -1,7 +1,8 @@
 """Comments that belong to a declaration, and the annotations in them.
 
-An annotation is ``@word`` and a value: JSON, which may go over several lines, or plain text up to the end of the line. The words
-are those of upstream's compiler, its misspelt ``@intepreter`` included.
+An annotation is ``@word`` and a value: JSON, which may go over several lines, or plain text up to the end of the line. It stands
+at the beginning of a comment's line, or right behind another one; elsewhere it is prose. The words are those of upstream's
+compiler, its misspelt ``@intepreter`` included.
 """
 
 from __future__ import annotations
@@ -44,21 +45,49 @@ _DOXYGEN = frozenset(("detail", "versions", "licence", "flag", "values", "sa", "
 
 
 @dataclass(frozen=True)
+class Written:
+    """The value of an annotation as it is written.
+
+    Attributes:
+        file: Name of the source.
+        text: The value; in JSON that goes over several lines, without the marks of the comment.
+        places: (line, column) of each of its characters, from 1.
+    """
+
+    file: str
+    text: str
+    places: list[tuple[int, int]]
+
+    def place(self, key: str = "") -> str:
+        """Return file, line and column of the value, or of what a key in it stands for."""
+        found = re.search(rf'"{re.escape(key)}"\s*:\s*', self.text) if key else None
+        line, column = self.places[min(found.end() if found else 0, len(self.places) - 1)]
+        return f"{self.file}:{line}:{column}"
+
+
+@dataclass(frozen=True)
 class Comment:
     """The comment of a declaration.
 
     Attributes:
         text: Its plain text, the lines joined by blanks.
         annotations: Word → value.
+        written: Word → its value as it is written.
     """
 
     text: str = ""
     annotations: dict[str, Json] = field(default_factory=dict)
+    written: dict[str, Written] = field(default_factory=dict, compare=False, repr=False)
 
     def text_of(self, word: str) -> str:
         """Return the value of an annotation as text, empty if it is not there."""
         value = self.annotations.get(word, "")
         return value if isinstance(value, str) else json.dumps(value)
+
+    def error(self, word: str, message: str, hint: str = "", key: str = "") -> AnnotationError:
+        """Return the error that the value of an annotation is wrong, or what a key in it stands for."""
+        shown = f"@{word}: {key}: " if key else f"@{word}: "
+        return AnnotationError(f"{self.written[word].place(key)}: {shown}{message}", hint)
 
 
 def comment_at(file: str, lines: list[str], line: int) -> Comment:
@@ -146,9 +175,11 @@ def _parse(file: str, block: list[tuple[int, int, str]]) -> Comment:
         text += stripped + "\n"
     plain: list[str] = []
     annotations: dict[str, Json] = {}
-    at = 0
+    written: dict[str, Written] = {}
+    at = 0  # behind the last annotation
     for found in re.finditer(r"@(\w+)[ \t]*", text):
-        if found.start() < at:
+        line_start = text.rfind("\n", 0, found.start()) + 1
+        if found.start() < at or text[max(at, line_start) : found.start()].strip():
             continue
         word = found[1]
         if word not in WORDS:
@@ -156,9 +187,12 @@ def _parse(file: str, block: list[tuple[int, int, str]]) -> Comment:
             continue
         plain.append(text[at : found.start()])
         value, at = _value(file, places, word, text, found.end())
-        annotations[_ALIASES.get(word, word)] = value
+        name = _ALIASES.get(word, word)
+        annotations[name] = value
+        begin = at - len(text[found.end() : at].lstrip())
+        written[name] = Written(file, text[begin:at], places[begin : at + 1])
     plain.append(text[at:])
-    return Comment(" ".join(" ".join(plain).split()), annotations)
+    return Comment(" ".join(" ".join(plain).split()), annotations, written)
 
 
 def _value(file: str, places: list[tuple[int, int]], word: str, text: str, start: int) -> tuple[Json, int]:

@@ -9,10 +9,15 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from ecli_packager.errors import CompileError
 from ecli_packager.toolchain import Arch, Clang, SystemHeaders
+from ecli_runtime.errors import LibbpfError
 from ecli_runtime.libbpf._ffi import lib
 
 # What objects call the directories of headers that are not the author's: no path of this machine gets into them.
@@ -79,6 +84,10 @@ class Compiler:
             raise CompileError(f"{source}: compilation failed", done.stderr, self._hint(done.stderr))
         return data, done.stderr
 
+    def declares(self, source: Path, c_name: str) -> bool:
+        """Tell whether a complete type of that name can be used at the end of a source."""
+        return self._run(source, [c_name], ())[0].returncode == 0
+
     def _run(
         self, source: Path, referenced: Sequence[str], flags: tuple[str, ...]
     ) -> tuple[subprocess.CompletedProcess[str], bytes]:
@@ -137,28 +146,57 @@ class Compiler:
 def _wrapper(name: str, referenced: Sequence[str]) -> str:
     # A static function that nobody calls keeps its parameters' types in BTF. libbpf neither loads it nor offers it as an option,
     # which a global variable would become.
-    functions = (
-        f"static __attribute__((used)) int __ecli_export_{index}({type_name} *event) {{ return !event; }}"
-        for index, type_name in enumerate(referenced)
-    )
-    return "\n".join((f'#include "{name}"', *functions, ""))
+    lines = [f'#include "{name}"']
+    for index, c_name in enumerate(referenced):
+        base, bracket, rest = c_name.partition("[")
+        event = f"(*event){bracket}{rest}"
+        head = f"static __attribute__((used)) int __ecli_export_{index}"
+        lines.append(f"{head}({base} {event}) {{ return !event; }}")
+        lines.append(f'_Static_assert(sizeof({c_name}) + 1, "{c_name} is complete");')
+    return "\n".join((*lines, ""))
 
 
-def link(objects: Sequence[bytes]) -> bytes:
-    """Link objects into one with libbpf's static linker, which also drops DWARF.
+def link(objects: Sequence[tuple[Path, bytes]]) -> bytes:
+    """Link objects, each with the source that it is from, into one with libbpf's static linker, which also drops DWARF.
 
     Raises:
-        LibbpfError: They do not fit together.
+        CompileError: They do not fit together.
     """
     with tempfile.TemporaryDirectory(prefix="ecli-") as temporary:
         out = Path(temporary) / "linked.o"
         linker = lib.bpf_linker__new(os.fsencode(out), None)
         try:
-            for index, data in enumerate(objects):
+            for index, (_source, data) in enumerate(objects):
                 path = Path(temporary) / f"{index}.o"
                 path.write_bytes(data)
-                lib.bpf_linker__add_file(linker, os.fsencode(path), None)
+                try:
+                    lib.bpf_linker__add_file(linker, os.fsencode(path), None)
+                except LibbpfError as error:
+                    raise _cannot_link(error, objects[: index + 1]) from error
             lib.bpf_linker__finalize(linker)
         finally:
             lib.bpf_linker__free(linker)
         return out.read_bytes()
+
+
+def _cannot_link(error: LibbpfError, objects: Sequence[tuple[Path, bytes]]) -> CompileError:
+    """Return the error that the last of some objects does not fit to those before it, from what libbpf's linker logged."""
+    source = objects[-1][0]
+    clash = re.search(r"conflicting non-weak symbol #\d+ \((.+)\)", error.log)
+    if clash:
+        first = next((source for source, data in objects if clash[1] in _defined(data)), source)
+        hint = "make one of them static, or declare it with extern there and define it once"
+        return CompileError(f"{clash[1]} is defined in both {first} and {source}", "", hint)
+    unlike = re.search(r"non-identical contents of section '(.+)'", error.log)
+    if unlike:
+        others = " and ".join(str(each) for each, _data in objects[:-1])
+        return CompileError(f"section {unlike[1]} of {source} is not the same as that of {others}", "", "write it alike in all")
+    detail = error.log.strip().removeprefix("libbpf: ").partition("\n")[0] or str(error)
+    return CompileError(f"{source} does not fit to the sources before it: {detail}", "", "build it alone to see that it compiles")
+
+
+def _defined(data: bytes) -> set[str]:
+    """Return the names of the global symbols that an object defines."""
+    table = ELFFile(BytesIO(data)).get_section_by_name(".symtab")
+    symbols = table.iter_symbols() if isinstance(table, SymbolTableSection) else ()
+    return {each.name for each in symbols if each["st_info"]["bind"] == "STB_GLOBAL" and each["st_shndx"] != "SHN_UNDEF"}

@@ -12,28 +12,32 @@ from elftools.elf.elffile import ELFFile
 from ecli_packager.comments import Comment, comment_at, head_comment
 from ecli_packager.ctypes_text import member_text, type_text
 from ecli_packager.dwarf import Declarations
-from ecli_packager.errors import AnnotationError, CompileError
+from ecli_packager.errors import CompileError
 from ecli_packager.layout import layout
 from ecli_packager.names import find_type
+from ecli_packager.tags import Said
 from ecli_runtime.btf import Array, Btf, Composite, Enum, Int, Qualifier, Typedef
 from ecli_runtime.decode.plan import make_plan
 from ecli_runtime.decode.python import make_decoder
-from ecli_runtime.globals import KCONFIG, Global, find_globals, is_settable
+from ecli_runtime.errors import OptionError
+from ecli_runtime.globals import KCONFIG, Global, find_globals, is_settable, pack_value
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenMap, OpenObject, Program
 from ecli_runtime.opening import LOST_SUFFIX
+from ecli_schemas.annotations import ANNOTATIONS
+from ecli_schemas.checks import Mismatch
+from ecli_schemas.dialects import ATTACH_NUMBERS, ATTACH_OBJECTS
 from ecli_schemas.model import Doc, EventType, Export, MapSpec, Member, Option, Package, ProgramSpec, Sample, StackTrace
 
 if TYPE_CHECKING:
-    from ecli_schemas.model import Json, SampleKind
+    from typing import Any
 
 DEFAULT_INTERVAL_MS = 1000
-SAMPLE_KINDS: tuple[SampleKind, ...] = ("log2_hist", "linear_hist", "default_kv")
 
 # Maps whose entries mean something to a reader: hash, array, their per-CPU and LRU kinds (enum bpf_map_type).
 _READABLE_MAP_TYPES = frozenset((1, 2, 5, 6, 9, 10))
 _NOT_OFFERED = ("LINUX_KERNEL_VERSION", "LINUX_HAS_BPF_COOKIE", "LINUX_HAS_SYSCALL_WRAPPER")  # libbpf's own, in .kconfig
 _STACK_TRACE_MAP_TYPE = 7
-_ATTACH_WORDS = ("ifindex", "flags", "xdpopts", "tchook", "tcopts")
+_ATTACH_WORDS = (*ATTACH_NUMBERS, *ATTACH_OBJECTS)
 
 
 class Sources:
@@ -80,14 +84,15 @@ class Sources:
         return self._lines[path]
 
 
-def exports_of(maps: list[str], declared: Declarations, sources: Sources) -> dict[str, list[str]]:
-    """Return the types that ``@export`` annotations name: map → C types, several separated by commas."""
-    comments = {name: sources.comment(declared, name) for name in maps}
-    return {
-        name: [each.strip() for each in comment.text_of("export").split(",")]
-        for name, comment in comments.items()
-        if comment.text_of("export")
-    }
+def exports_of(maps: list[str], declared: Declarations, sources: Sources) -> dict[str, list[Said]]:
+    """Return the types that ``@export`` annotations name for maps."""
+    found = {}
+    for name in maps:
+        comment = sources.comment(declared, name)
+        if comment.text_of("export"):
+            where = f"{comment.written['export'].place()}: @export"
+            found[name] = [Said.parse(each, where) for each in comment.text_of("export").split(",")]
+    return found
 
 
 def describe(
@@ -144,6 +149,7 @@ def _options(opened: OpenObject, declared: Declarations, sources: Sources) -> li
     sections = {each.data_section: each.initial_value() for each in opened.maps if each.data_section}
     counters = {each.name + LOST_SUFFIX for each in opened.maps}
     found = []
+    owner: dict[tuple[str, str], tuple[str, Comment]] = {}  # long or short, and name → the variable that has it
     for variable in find_globals(btf):
         initial = sections.get(variable.section)
         if not is_settable(btf, variable.type_id) or variable.name in _NOT_OFFERED:
@@ -157,25 +163,41 @@ def _options(opened: OpenObject, declared: Declarations, sources: Sources) -> li
             continue
         if initial is None:
             continue
-        said = _object_annotation(comment, "cmdarg", variable.name)
-        _, bare = btf.resolve(variable.type_id)
         value = bytes(initial[variable.byte_offset : variable.byte_offset + variable.size_bytes])
-        default = make_decoder(make_plan(btf, variable.type_id))(value)
-        found.append(
-            Option(
-                name=variable.name,
-                section=variable.section,
-                type=type_text(btf, variable.type_id),
-                long=str(said.get("long") or variable.name),
-                short=str(said.get("short") or ""),
-                help=str(said.get("help") or "") or comment.text_of("description") or comment.text,
-                default=next(
-                    (each for each in (said.get("default"), comment.annotations.get("value")) if each is not None), default
-                ),
-                choices=tuple(label for label, _ in bare.enumerators) if isinstance(bare, Enum) else (),
-            )
-        )
+        option = _option(btf, variable, value, comment)
+        for key, flag in (("long", option.long), ("short", option.short)):
+            other, its_comment = owner.setdefault((key, flag), (variable.name, comment))
+            if flag and other != variable.name:
+                said = comment if "cmdarg" in comment.annotations else its_comment
+                message = f"{other} and {variable.name} cannot both be the option {flag}"
+                raise said.error("cmdarg", message, "choose another name for one of them", key)
+        found.append(option)
     return found
+
+
+def _option(btf: Btf, variable: Global, value: bytes, comment: Comment) -> Option:
+    said = _annotation(comment, "cmdarg") or {}
+    _, bare = btf.resolve(variable.type_id)
+    default = make_decoder(make_plan(btf, variable.type_id))(value)
+    for word, key, annotated in (("value", "", comment.annotations.get("value")), ("cmdarg", "default", said.get("default"))):
+        if annotated is not None:
+            try:
+                pack_value(btf, variable.type_id, annotated)
+            except OptionError as error:
+                raise comment.error(
+                    word, str(error), f"{variable.name} has type {type_text(btf, variable.type_id)}", key
+                ) from error
+            default = annotated
+    return Option(
+        name=variable.name,
+        section=variable.section,
+        type=type_text(btf, variable.type_id),
+        long=said.get("long") or variable.name,
+        short=said.get("short") or "",
+        help=said.get("help") or comment.text_of("description") or comment.text,
+        default=default,
+        choices=tuple(label for label, _ in bare.enumerators) if isinstance(bare, Enum) else (),
+    )
 
 
 def _is_folded(btf: Btf, variable: Global) -> bool:
@@ -190,11 +212,16 @@ def _is_folded(btf: Btf, variable: Global) -> bool:
     return True
 
 
-def _object_annotation(comment: Comment, word: str, name: str) -> dict[str, Json]:
-    value = comment.annotations.get(word, {})
-    if not isinstance(value, dict):
-        raise AnnotationError(f"{name}: @{word}: expected a JSON object, got {value!r}", f'for example @{word} {{"…": …}}')
-    return value
+def _annotation(comment: Comment, word: str) -> Any:
+    """Return what an annotation says, as the model has it; ``None`` where there is none."""
+    if word not in comment.annotations:
+        return None
+    check, example = ANNOTATIONS[word]
+    try:
+        return check(comment.annotations[word])
+    except Mismatch as mismatch:
+        key = mismatch.path.rpartition(".")[2]
+        raise comment.error(word, mismatch.message, f"for example: @{word} {example}", key) from None
 
 
 def _samples(opened: OpenObject) -> frozenset[str]:
@@ -223,37 +250,14 @@ def _stack_members(btf: Btf, type_id: int) -> dict[str, str]:
 
 
 def _map_spec(each: OpenMap, btf: Btf, comment: Comment, samples: frozenset[str]) -> MapSpec:
-    sample = None
-    if "sample" in comment.annotations:
-        sample = _sample(each.name, _object_annotation(comment, "sample", each.name))
-    elif each.name in samples:
+    sample = _annotation(comment, "sample")
+    if sample is None and each.name in samples:
         histogram = _is_histogram(btf, each.btf_value_type_id)
         sample = Sample(DEFAULT_INTERVAL_MS, "log2_hist" if histogram else "default_kv")
-    stack_trace = _stack_trace(_object_annotation(comment, "intepreter", each.name))
+    stack_trace = _annotation(comment, "intepreter")
     if sample is not None and stack_trace is None and (members := _stack_members(btf, each.btf_key_type_id)):
         stack_trace = StackTrace().replace(**members)
     return MapSpec(each.name, each.ident, mmaped=bool(each.data_section), sample=sample, stack_trace=stack_trace)
-
-
-def _stack_trace(said: dict[str, Json]) -> StackTrace | None:
-    settings = said.get("stack_trace")
-    if not isinstance(settings, dict):
-        return None
-    members = settings.get("field_map")
-    names = {part: name for part, name in members.items() if isinstance(name, str)} if isinstance(members, dict) else {}
-    return StackTrace(settings.get("with_symbols") is not False).replace(**names)
-
-
-def _sample(name: str, said: dict[str, Json]) -> Sample:
-    interval, kind, unit = said.get("interval"), said.get("type", "default_kv"), said.get("unit", "")
-    if not isinstance(interval, int) or isinstance(interval, bool) or interval < 1:
-        raise AnnotationError(
-            f"{name}: @sample: interval: expected milliseconds (integer ≥ 1), got {interval!r}", '@sample {"interval": 1000}'
-        )
-    for known in SAMPLE_KINDS:
-        if kind == known:
-            return Sample(interval, known, str(unit), bool(said.get("clear_map", False)))
-    raise AnnotationError(f"{name}: @sample: type: expected one of {', '.join(SAMPLE_KINDS)}, got {kind!r}")
 
 
 def _is_histogram(btf: Btf, type_id: int) -> bool:
@@ -265,7 +269,7 @@ def _is_histogram(btf: Btf, type_id: int) -> bool:
 
 
 def _program_spec(program: Program, comment: Comment) -> ProgramSpec:
-    attach = {word: comment.annotations[word] for word in _ATTACH_WORDS if word in comment.annotations}
+    attach = {word: _annotation(comment, word) for word in _ATTACH_WORDS if word in comment.annotations}
     return ProgramSpec(program.name, program.section, attach=attach)
 
 

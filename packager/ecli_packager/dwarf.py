@@ -7,6 +7,7 @@ that holds the function.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -65,12 +66,14 @@ class Local:
         size_bytes: ``sizeof`` that type.
         pointer: It is a pointer.
         places: Where it is.
+        plain: The type is a number, an enum or an array, not a struct or union.
     """
 
     c_name: str
     size_bytes: int
     pointer: bool
     places: tuple[Place, ...]
+    plain: bool = False
 
 
 @dataclass
@@ -183,10 +186,12 @@ class _Locals:
             origin = origin.get_DIE_from_attribute("DW_AT_abstract_origin")
         found = _strip(_target(origin))
         pointer = found is not None and found.tag == "DW_TAG_pointer_type"
-        named = _name_type(_target(found) if pointer else _target(origin))
+        target = _target(found) if pointer else _target(origin)
+        named = _name_type(target)
         if named is None:
             return None
-        return Local(*named, pointer, tuple(self._places(die)))
+        bare = _strip(target)
+        return Local(*named, pointer, tuple(self._places(die)), plain=bare is not None and bare.tag not in _COMPOSITES)
 
     def _places(self, die: Any) -> Iterator[Place]:
         places = self._locations.parse_from_attribute(die.attributes["DW_AT_location"], self._version, die)
@@ -216,7 +221,7 @@ class _Locals:
 
 
 def _name_type(die: Any) -> tuple[str, int] | None:
-    """Return a struct, union, enum or number as C names it, and its size; ``None`` for what has no name to refer to it by."""
+    """Return a type as C names it (``struct event``, ``u64``, ``char[16]``), and its size; ``None`` for what cannot be named."""
     outer = ""
     for _ in range(MAX_TYPE_DEPTH):
         if die is None:
@@ -229,12 +234,26 @@ def _name_type(die: Any) -> tuple[str, int] | None:
             return (c_name, size.value) if c_name and size is not None else None
         if die.tag == "DW_TAG_base_type":
             return outer or name, die.attributes["DW_AT_byte_size"].value
+        if die.tag == "DW_TAG_array_type":
+            return _name_array(die, outer)
         if die.tag == "DW_TAG_typedef":
             outer = outer or name
         elif die.tag not in _QUALIFIERS:
             return None
         die = _target(die)
     return None
+
+
+def _name_array(die: Any, typedef: str) -> tuple[str, int] | None:
+    element = _name_type(_target(die))
+    counts = [
+        child.attributes["DW_AT_count"].value if "DW_AT_count" in child.attributes else 0
+        for child in die.iter_children()
+        if child.tag == "DW_TAG_subrange_type"
+    ]
+    if element is None or "[" in element[0]:
+        return None
+    return typedef or element[0] + "".join(f"[{count}]" for count in counts), element[1] * math.prod(counts)
 
 
 def _is_anonymous_composite(die: Any) -> bool:

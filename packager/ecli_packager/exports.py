@@ -5,10 +5,17 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import NamedTuple
 
-from ecli_packager.bytecode import EventCall, Frame, MapValue
+from ecli_packager.bytecode import EventCall
 from ecli_packager.dwarf import Declarations, Local
 from ecli_packager.errors import ExportError
+from ecli_packager.names import canonical
+from ecli_packager.tags import Said
+from ecli_packager.values import Frame, MapValue
+
+# What may be a type of events that the author did not declare: of the kernel, a number, an array.
+_C_NAME = re.compile(r"[A-Za-z_][\w ]*(\[\d+\])*")
 
 # A variable takes over the result of a call within this many bytes of code behind it: two instructions.
 _TAKEN_WITHIN_BYTES = 16
@@ -32,6 +39,19 @@ def check_header(name: str, structs: list[str], declared: Declarations) -> None:
         raise ExportError(f"{name}: the source {what}", "include it in the source, or leave it out of the command line")
 
 
+class _Source(NamedTuple):
+    """A type that the bytes of an event may be of."""
+
+    c_name: str
+    size_bytes: int
+    plain: bool = False
+
+    def filling(self, size_bytes: int) -> str:
+        """Return the array of this plain type that has this size, or empty text."""
+        whole = self.size_bytes and size_bytes % self.size_bytes == 0 and not self.c_name.endswith("]")
+        return f"{self.c_name}[{size_bytes // self.size_bytes}]" if whole else ""
+
+
 class TypeFinder:
     """Finds the types of events: by what was said, else by the size at the call, else by what the event's bytes are from.
 
@@ -40,6 +60,7 @@ class TypeFinder:
         map_value: Takes a map and a byte offset in its values, and returns C name and size of the type there, if it has a name.
         header: Structs of the header that the user named; they alone count if there are any.
         kept: C names of the types of keys and values of maps: less likely events than others.
+        declares: Tells whether a source can use a type that the author did not declare: ``struct iphdr``, ``u64``, ``char[16]``.
     """
 
     def __init__(
@@ -48,14 +69,16 @@ class TypeFinder:
         map_value: Callable[[str, int], tuple[str, int] | None],
         header: Iterable[str] = (),
         kept: Collection[str] = (),
+        declares: Callable[[str], bool] = lambda _c_name: False,
     ) -> None:
         self._declared = declared
         self._kept = kept
+        self._declares = declares
         self._map_value = map_value
         self._known = {struct.c_name: struct for struct in declared.structs}
         self._pool = [self._known[f"struct {name}"] for name in header if f"struct {name}" in self._known] or declared.structs
 
-    def choose(self, maps: Iterable[str], calls: Iterable[EventCall], named: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    def choose(self, maps: Iterable[str], calls: Iterable[EventCall], named: Mapping[str, list[Said]]) -> dict[str, list[str]]:
         """Return the C names of the types of each event map; a map that no event is sent through has none.
 
         Args:
@@ -71,15 +94,18 @@ class TypeFinder:
             if name not in maps:
                 raise ExportError(f"--export {name}: there is no such event map", _nearest(name, maps, "event maps"))
         return {
-            name: [self._named(each) for each in named[name]] if name in named else self._infer(name, _calls_of(name, calls))
+            name: [self._named(each) for each in named[name]] if name in named else self._infer(name, calls_of(name, calls))
             for name in maps
         }
 
-    def _named(self, name: str) -> str:
+    def _named(self, said: Said) -> str:
+        name = canonical(said.c_name)
         for candidate in (name, f"struct {name}", f"union {name}"):
             if candidate in self._known:
                 return candidate
-        raise ExportError(f"the source declares no type {name!r}", _nearest(name, list(self._known), "declared"))
+        if _C_NAME.fullmatch(name) and self._declares(name):
+            return name
+        raise ExportError(f"{said.where}: the source declares no type {name!r}", _nearest(name, list(self._known), "declared"))
 
     def _infer(self, map_name: str, calls: list[EventCall]) -> list[str]:
         found: dict[str, None] = {}
@@ -87,41 +113,51 @@ class TypeFinder:
             found.update(dict.fromkeys(self._types(map_name, call)))
         return sorted(found)
 
+    def types_of(self, map_name: str, call: EventCall) -> list[str]:
+        """Return the C names of the types of events that a call makes, as :meth:`choose` finds them; empty: it cannot tell."""
+        try:
+            return self._types(map_name, call)
+        except ExportError:
+            return []
+
     def _types(self, map_name: str, call: EventCall) -> list[str]:
         sources = self._sources(call)
         if not call.sizes_bytes:  # a variable length: only where the bytes are from can tell
-            if len(sources) == 1:
-                return [name for name, _size in sources]
-            raise self._question(map_name, "events of varying length", [name for name, _size in sources])
+            named = [each.c_name for each in sources if not each.plain]
+            if len(named) == 1:
+                return named
+            raise self._question(map_name, "events of varying length", named)
         found = []
         for size in sorted(call.sizes_bytes):
-            fitting = [name for name, size_bytes in sources if size_bytes == size]
+            fitting = [each.c_name for each in sources if each.size_bytes == size]
             candidates = [struct.c_name for struct in self._pool if struct.size_bytes == size]
             agreed = [name for name in fitting if name in candidates] or candidates or fitting
             # A union of events is room for any of them, and the struct of its size is the one that is meant.
             structs = [name for name in candidates if not name.startswith("union ")]
             structs = [name for name in structs if name in fitting] or structs
             others = [name for name in agreed if name not in self._kept]
-            # Without a type of that size it is one with room behind it, or the head of one.
-            parts = [] if agreed else [name for name, _size in sources]
-            unique = next((group for group in (structs, agreed, others, parts) if len(group) == 1), None)
+            # Without a type of that size it is one with room behind it, or the head of one; else an array of numbers or text.
+            parts = [] if agreed else [each.c_name for each in sources if not each.plain]
+            arrays = [] if agreed or parts else [filling for each in sources if each.plain and (filling := each.filling(size))]
+            unique = next((group for group in (structs, agreed, others, parts, arrays) if len(group) == 1), None)
             if unique is None:
                 raise self._question(map_name, f"events of {size} bytes", agreed)
             found += unique
         return found
 
-    def _sources(self, call: EventCall) -> list[tuple[str, int]]:
-        """Return (C name, size) of each type that the bytes of an event may be of, judging by where they are from."""
-        found: dict[tuple[str, int], None] = {}
+    def _sources(self, call: EventCall) -> list[_Source]:
+        """Return each type that the bytes of an event may be of, judging by where they are from."""
+        found: dict[_Source, None] = {}
         for origin in call.origins:
-            if isinstance(origin, MapValue) and (value := self._map_value(*origin)):
-                found[value] = None
+            if isinstance(origin, MapValue) and (value := self._map_value(origin.map, origin.byte_offset)):
+                found[_Source(*value)] = None
             elif isinstance(origin, Frame):
-                found.update(dict.fromkeys((each.c_name, each.size_bytes) for each in self._on_stack(origin)))
+                found.update(dict.fromkeys(map(_source, self._on_stack(origin))))
         if not found:
-            tells = _holds_address if call.origins else _takes_result
             variables = [each for each in self._declared.locals.get(call.function, []) if each.pointer]
-            found.update(dict.fromkeys((each.c_name, each.size_bytes) for each in variables if tells(each, call)))
+            # Of a pointer the compiler may forget where it is, so at the call it may be known no more.
+            for tells in (_holds_address, _held_address) if call.origins else (_takes_result,):
+                found = found or dict.fromkeys(_source(each) for each in variables if tells(each, call))
         return list(found)
 
     def _on_stack(self, frame: Frame) -> list[Local]:
@@ -148,7 +184,12 @@ class TypeFinder:
         return ExportError(message, f"say which: --export '{map_name}={declared[0] if declared else 'struct NAME'}'")
 
 
-def _calls_of(map_name: str, calls: list[EventCall]) -> list[EventCall]:
+def _source(variable: Local) -> _Source:
+    return _Source(variable.c_name, variable.size_bytes, variable.plain)
+
+
+def calls_of(map_name: str, calls: list[EventCall]) -> list[EventCall]:
+    """Return the calls that make events through a map."""
     # A call whose map is not known (it was looked up in a map of maps) is of those maps that no call names.
     return [call for call in calls if map_name in call.maps] or [call for call in calls if not call.maps]
 
@@ -156,6 +197,12 @@ def _calls_of(map_name: str, calls: list[EventCall]) -> list[EventCall]:
 def _holds_address(variable: Local, call: EventCall) -> bool:
     at = call.byte_offset - 8
     return any(place.begin <= at < place.end and place.register in call.holders for place in variable.places)
+
+
+def _held_address(variable: Local, call: EventCall) -> bool:
+    return any(
+        place.begin <= at < place.end and place.register == register for place in variable.places for at, register in call.copies
+    )
 
 
 def _takes_result(variable: Local, call: EventCall) -> bool:

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import re
+
 from ecli_packager.ctypes_text import type_text
 from ecli_runtime.btf import KIND_ENUM, KIND_FLOAT, KIND_INT, KIND_STRUCT, KIND_TYPEDEF, KIND_UNION, Array, Btf, Composite
 
+_INTEGER_WORDS = {"signed", "unsigned", "short", "int", "long", "char"}
+
 
 def find_type(btf: Btf, c_name: str) -> int | None:
-    """Return the id of a type that C names so (``struct event``, ``event_t``, ``unsigned int``), or ``None``."""
+    """Return the id of a type that C names so (``struct event``, ``event_t``, ``unsigned int``, ``char[16]``), or ``None``."""
+    if c_name.endswith("]"):
+        arrays = (type_id for type_id, found in btf.types() if isinstance(found, Array))
+        return next((type_id for type_id in arrays if type_text(btf, type_id) == c_name), None)
     keyword, _, rest = c_name.partition(" ")
     kind = {"struct": KIND_STRUCT, "union": KIND_UNION, "enum": KIND_ENUM}.get(keyword)
     return btf.find(rest, kind) if kind else btf.find(c_name, KIND_TYPEDEF, KIND_INT, KIND_FLOAT)
+
+
+def canonical(c_name: str) -> str:
+    """Return the name of a type as BTF spells it: ``char [16]`` is ``char[16]``, ``long unsigned int`` ``unsigned long``."""
+    base, bracket, rest = c_name.partition("[")
+    words = base.split()
+    if set(words) <= _INTEGER_WORDS:
+        sign = [word for word in words if word == "unsigned" or (word == "signed" and "char" in words)]
+        size = [word for word in words if word in ("short", "long", "char")]
+        words = sign + (size or ["int"])
+    return " ".join(words) + re.sub(r"\s", "", bracket + rest)
 
 
 def nameable(btf: Btf, type_id: int) -> tuple[str, int] | None:

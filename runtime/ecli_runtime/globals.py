@@ -61,6 +61,12 @@ def is_bool(btf: Btf, type_id: int) -> bool:
     return isinstance(bare, Int) and bare.boolean
 
 
+def kind_of_value(btf: Btf, type_id: int) -> str:
+    """Return what stands for a value of a type in help: ``N``, ``NUMBER`` or ``TEXT``."""
+    bare = btf.resolve(type_id)[1]
+    return "N" if isinstance(bare, (Int, Enum)) else "NUMBER" if isinstance(bare, Float) else "TEXT"
+
+
 def parse_value(btf: Btf, type_id: int, text: str) -> Value:
     """Turn what a user typed into a value of a type.
 

@@ -7,6 +7,7 @@ import select
 import time
 
 from ecli_runtime.attach import attach
+from ecli_runtime.decode.choose import make_chooser
 from ecli_runtime.decode.plan import make_plan
 from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.errors import BtfError
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ecli_runtime.decode.plan import Plan
     from ecli_runtime.globals import Global
     from ecli_runtime.libbpf.object import Link, LoadedObject, LoadedProgram
     from ecli_runtime.read.perfbuf import PerfBuffer
@@ -270,19 +270,17 @@ class _Reader:
         self.source = source
         self.undecoded = 0
         self.buffer = buffer
-        # Largest first: a perf sample is padded, so the largest type that fits is meant unless one fits exactly.
-        self._plans = sorted(source.plans, key=lambda plan: -plan.size_bytes)
-        self._by_size = {plan.size_bytes: plan for plan in reversed(source.plans)}
+        self._choose = make_chooser(source.plans, source.tags) if source.plans else None
 
     def samples(self) -> Iterator[Samples]:
         """Yield the samples that are there, and count those that are too short for any type."""
         for run in self.buffer.runs():
-            plan = self._plan(run.length)
-            if plan is None and self._plans:
-                self.undecoded += run.live
-            else:
-                yield Samples(self.source, plan, run)
-
-    def _plan(self, size_bytes: int) -> Plan | None:
-        exact = self._by_size.get(size_bytes)
-        return exact or next((plan for plan in self._plans if plan.size_bytes <= size_bytes), None)
+            if self._choose is None:
+                yield Samples(self.source, None, run)
+                continue
+            for index, part in self._choose(run):
+                plan = self.source.plans[index]
+                if run.length < plan.min_size_bytes:
+                    self.undecoded += part.live
+                else:
+                    yield Samples(self.source, plan, part.padded(plan.size_bytes))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ecli_runtime.btf import KIND_STRUCT, KIND_UNION
-from ecli_runtime.decode.plan import make_event_plan, make_plan, make_plan_of_members
-from ecli_runtime.errors import BtfError
+from ecli_runtime.btf import KIND_STRUCT
+from ecli_runtime.decode.plan import event_type_id, make_event_plan, make_plan, make_plan_of_members
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF
 from ecli_runtime.stream import Source
 from ecli_schemas.errors import PackageError
@@ -45,16 +44,14 @@ def _walk(package: Package, opened: OpenObject, specs: Mapping[str, MapSpec]) ->
             yield Source(each.name, plans if len(plans) == 2 else (), spec.sample, each.per_cpu, each.value_size_bytes)
         elif each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY):
             index, types = own.get(each.name, shared)
-            yield Source(each.name, tuple(_plan(package, btf, event_type, index) for event_type in types))
+            plans = tuple(_plan(package, btf, event_type, index) for event_type in types)
+            yield Source(each.name, plans, tags=tuple(event_type.tag for event_type in types))
 
 
 def _plan(package: Package, btf: Btf, event_type: EventType, export_index: int) -> Plan:
     if event_type.members and event_type.members[0].btf_id is not None:
         return make_plan_of_members(btf, [(m.name, m.btf_id or 0, m.byte_offset or 0) for m in event_type.members])
-    type_id = event_type.btf_id
-    if event_type.name and (type_id is None or getattr(_type_or_none(btf, type_id), "name", "") != event_type.name):
-        # The id is a hint; a name that another compiler numbered differently still counts.
-        type_id = btf.find(event_type.name, KIND_STRUCT, KIND_UNION)
+    type_id = event_type_id(btf, event_type.name, event_type.btf_id)
     if type_id is None:
         path = "$.meta.export_types" if package.format is None else f"$.ecli.exports[{export_index}].types"
         known = ", ".join(btf.names(KIND_STRUCT)[:8]) or "none"
@@ -62,10 +59,3 @@ def _plan(package: Package, btf: Btf, event_type: EventType, export_index: int) 
             f"the object has no struct {event_type.name!r}", path, f"build the package again; structs in the object: {known}"
         )
     return make_event_plan(btf, type_id)
-
-
-def _type_or_none(btf: Btf, type_id: int) -> object:
-    try:
-        return btf.type(type_id)
-    except BtfError:
-        return None

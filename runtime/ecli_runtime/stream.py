@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from ecli_runtime.decode.plan import Plan
     from ecli_runtime.read.run import Run
-    from ecli_schemas.model import Sample
+    from ecli_schemas.model import Sample, Tag
 
     Chunk: TypeAlias = "Samples | Readings"
 
@@ -26,6 +26,7 @@ class Source(Record):
         sample: Set when it is a map that is read periodically.
         per_cpu: A reading has a list of values, one for each possible CPU.
         value_size_bytes: Of a sampled map.
+        tags: Of each plan of events, what tells its samples from others of their size.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Source(Record):
     sample: Sample | None = None
     per_cpu: bool = False
     value_size_bytes: int = 0
+    tags: tuple[Tag | None, ...] = ()
 
 
 class Samples:

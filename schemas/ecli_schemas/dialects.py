@@ -34,6 +34,7 @@ from .model import (
     ProgramSpec,
     Sample,
     StackTrace,
+    Tag,
 )
 from .wording import expected
 
@@ -133,7 +134,8 @@ def _program(name: str, section: str, link: bool, **attach: Json) -> ProgramSpec
     return ProgramSpec(name, section, link, attach)
 
 
-def _stack_trace(field_map: dict[str, str] | None = None, with_symbols: bool = True) -> StackTrace:
+def make_stack_trace(field_map: dict[str, str] | None = None, with_symbols: bool = True) -> StackTrace:
+    """Return the model of upstream's ``stack_trace``."""
     return StackTrace(with_symbols, **(field_map or {}))
 
 
@@ -219,14 +221,13 @@ _DOC = record(
     optional("details", _TEXT),
     optional("description", _TEXT),
 )
-_CMDARG: Check[dict[str, Any]] = record(
-    "an object that describes an option",
-    dict,
+CMDARG_KEYS = (
     optional("default", anything),
     optional("long", _LONG_NAME),
     optional("short", _SHORT_NAME),
     optional("help", _TEXT),
 )
+_CMDARG: Check[dict[str, Any]] = record("an object that describes an option", dict, *CMDARG_KEYS)
 _VARIABLE = record(
     "a variable (an object)",
     _variable,
@@ -242,30 +243,22 @@ _DATA_SECTION = record(
     required("name", _SECTION),
     required("variables", list_of("variables", _VARIABLE)),
 )
-_SAMPLE = record(
-    "an object that describes how the map is sampled",
-    Sample,
+SAMPLE_KEYS = (
     required("interval", integer("milliseconds (integer ≥ 1)", 1, MAX_EXACT_INTEGER), "interval_ms"),
     optional("type", one_of("log2_hist", "linear_hist", "default_kv"), "kind"),
     optional("unit", _TEXT),
     optional("clear_map", _FLAG, "clear"),
 )
-_FIELD_MAP: Check[dict[str, str]] = record(
-    "an object that names members",
-    dict,
-    *[optional(part, _NAME) for part in StackTrace._fields if part != "with_symbols"],
-)
+_SAMPLE = record("an object that describes how the map is sampled", Sample, *SAMPLE_KEYS)
+FIELD_MAP_KEYS = tuple([optional(part, _NAME) for part in StackTrace._fields if part != "with_symbols"])
+_FIELD_MAP: Check[dict[str, str]] = record("an object that names members", dict, *FIELD_MAP_KEYS)
+WITH_SYMBOLS_KEY = optional("with_symbols", _FLAG)
 _STACK_TRACE = record(
     '"default_struct" or {"stack_trace": {…}}',
     lambda stack_trace: stack_trace,
     required(
         "stack_trace",
-        record(
-            "an object that describes a stack trace",
-            _stack_trace,
-            optional("field_map", _FIELD_MAP),
-            optional("with_symbols", _FLAG),
-        ),
+        record("an object that describes a stack trace", make_stack_trace, optional("field_map", _FIELD_MAP), WITH_SYMBOLS_KEY),
     ),
 )
 _CUSTOM_MEMBER = record(
@@ -293,28 +286,27 @@ _MAP = record(
 )
 _I32 = integer("an integer of 32 bits", -(2**31), 2**31 - 1)
 _U32 = integer(f"an integer from 0 to {_U32_MAX}", 0, _U32_MAX)
+# Parameters of attaching, by name: numbers, and objects by what they are called and their keys.
+ATTACH_NUMBERS = {"ifindex": _I32, "flags": _U32}
+ATTACH_OBJECTS = {
+    "xdpopts": ("XDP options (an object)", (optional("old_prog_fd", _I32),)),
+    "tchook": (
+        "a traffic control hook (an object)",
+        (
+            optional("ifindex", _I32),
+            optional("attach_point", one_of("BPF_TC_INGRESS", "BPF_TC_EGRESS", "BPF_TC_CUSTOM")),
+        ),
+    ),
+    "tcopts": ("traffic control options (an object)", (optional("handle", _U32), optional("priority", _U32))),
+}
 _PROGRAM = record(
     "a program (an object)",
     _program,
     required("name", _NAME),
     required("attach", _SECTION, "section"),
     required("link", _FLAG),
-    optional("ifindex", _I32),
-    optional("flags", _U32),
-    optional("xdpopts", record("XDP options (an object)", dict, optional("old_prog_fd", _I32))),
-    optional(
-        "tchook",
-        record(
-            "a traffic control hook (an object)",
-            dict,
-            optional("ifindex", _I32),
-            optional("attach_point", one_of("BPF_TC_INGRESS", "BPF_TC_EGRESS", "BPF_TC_CUSTOM")),
-        ),
-    ),
-    optional(
-        "tcopts",
-        record("traffic control options (an object)", dict, optional("handle", _U32), optional("priority", _U32)),
-    ),
+    *[optional(name, check) for name, check in ATTACH_NUMBERS.items()],
+    *[optional(name, record(what, dict, *keys)) for name, (what, keys) in ATTACH_OBJECTS.items()],
 )
 _SKELETON = record(
     "an object that describes the ELF object",
@@ -370,6 +362,18 @@ _EVENT_TYPE = record(
         ),
     ),
     optional("layout", mapping_of("a layout (an object)", anything)),
+    optional(
+        "tag",
+        record(
+            "a tag (an object)",
+            Tag,
+            required("member", _NAME),
+            required(
+                "values",
+                list_of("integers", integer("an integer that a number can carry", -MAX_EXACT_INTEGER, MAX_EXACT_INTEGER)),
+            ),
+        ),
+    ),
 )
 _EXPORT = record(
     "an export (an object)",

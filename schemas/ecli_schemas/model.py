@@ -132,6 +132,18 @@ class Member(Record):
     btf_id: int | None = None
 
 
+class Tag(Record):
+    """What tells a type of events from others of its size in the same map.
+
+    Attributes:
+        member: An integer or enum of the type, ``kind``, or one within structs, ``head.kind``.
+        values: What it holds in events of this type.
+    """
+
+    member: str
+    values: tuple[int, ...]
+
+
 class EventType(Record):
     """The C type of an event.
 
@@ -141,6 +153,7 @@ class EventType(Record):
         btf_id: Type id in the object's own BTF; ``None`` if the document does not say.
         members: In order.
         layout: Ours only: the type as BTF describes it, nested, so that a reader with no BTF parser can decode.
+        tag: Ours only: what tells it from another type of its size; ``None``: nothing, or there is no such type.
     """
 
     name: str
@@ -148,6 +161,7 @@ class EventType(Record):
     btf_id: int | None = None
     members: tuple[Member, ...] = ()
     layout: Mapping[str, Json] | None = None
+    tag: Tag | None = None
 
 
 class Export(Record):
@@ -156,8 +170,8 @@ class Export(Record):
     Attributes:
         map: Map name; ``None`` (upstream's ``export_types``) stands for every ring buffer and perf event array with no
             export of its own.
-        types: Candidates; several types in one map are told apart by the size of the sample. Empty: the value type of
-            the map's BTF.
+        types: Candidates; several types in one map are told apart by the size of the sample, those of one size by their
+            tags. Empty: the value type of the map's BTF.
     """
 
     map: str | None

@@ -224,6 +224,7 @@ def _event_type(event_type: EventType) -> dict[str, Any]:
             type_id=event_type.btf_id,
             members=tuple(map(_member, event_type.members)),
             layout=event_type.layout,
+            tag={"member": event_type.tag.member, "values": event_type.tag.values} if event_type.tag else None,
         ),
     }
 

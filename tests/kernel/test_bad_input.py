@@ -105,7 +105,28 @@ def test_kernel_without_btf_and_a_file_instead(ecli: Ecli, package: Path, tmp_pa
 def test_kernel_btf_that_is_none(ecli: Ecli, package: Path, tmp_path: Path) -> None:
     (tmp_path / "garbage").write_bytes(b"garbage")
     ecli("run", package, "--kernel-btf", "garbage").fails("the kernel's BTF cannot be used: ", "/sys/kernel/btf/vmlinux")
-    ecli("run", package, "--kernel-btf", "gone").fails("the kernel's BTF cannot be used: No such file or directory")
+    ecli("run", package, "--kernel-btf", "gone").fails("cannot read BTF file gone: No such file or directory")
+
+
+def test_types_that_nothing_tells_apart(ecli: Ecli) -> None:
+    two = RINGBUF.replace("struct {", "struct other {\n\tint fd;\n};\n\nstruct {", 1)
+    body = EVENT + "\n\tstruct other other = { 2 };\n\tbpf_ringbuf_output(&events, &other, sizeof(other), 0);"
+    path = source(ecli.directory, declarations=two, body=body)
+    assert ecli("build", path, "--export", "events=struct event", "--export", "events=struct other").status == 0
+    outcome = ecli("run", "tool.json", "--duration", "100ms")
+    assert outcome.status == 0, outcome.stderr
+    warning = "warning: map events: nothing tells other from event, so all are shown as event\n"
+    assert outcome.stderr.count(warning) == 1
+
+
+def test_a_type_of_program_that_nobody_may_load(ecli: Ecli, packages: Path) -> None:
+    path = source(ecli.directory, section="lsm/task_alloc")
+    assert ecli("build", path).status == 0
+    outcome = ecli("run", "tool.json", "--duration", "100ms")
+    if not outcome.status:
+        pytest.skip("this kernel permits LSM programs")
+    said = outcome.fails("error: run: this kernel permits nobody to load a program of lsm/task_alloc", "security module")
+    assert "sudo" not in said
 
 
 def test_tracefs_that_cannot_be_mounted(ecli: Ecli, package: Path) -> None:

@@ -33,12 +33,12 @@ NEEDS_TARGET = {
 }
 # Programs that not every kernel takes → what it says then, and why. Nothing is missing on such a machine: even CI skips them.
 NOT_EVERYWHERE = {
-    "lsmguard": ("no permission to load", "LSM and fmod_ret programs are refused where the kernel is locked down"),
+    "lsmguard": ("permits nobody to load", "LSM and fmod_ret programs are refused where the kernel is locked down"),
     "mountsnoop": ("No such file or directory", "the kernel has no kprobes"),
     "multiprobe": ("Operation not permitted", "the kernel has no kprobe.multi (CONFIG_FPROBE)"),
     "pygc": ("No such file or directory", "/usr/bin/python3 has no USDT probes"),
     "unlinksnoop": ("No such file or directory", "the kernel has no kprobes, or no do_unlinkat (renamed in Linux 7)"),
-    "vfslat": ("no permission to load", "fentry and fexit programs are refused where the kernel is locked down"),
+    "vfslat": ("permits nobody to load", "fentry and fexit programs are refused where the kernel is locked down"),
 }
 
 

@@ -94,3 +94,29 @@ def test_two_sources_are_linked_into_one_package(tmp_path: Path) -> None:
     assert (built.stderr, built.returncode) == ("", 0)
     shown = ecli("run", "both.json", "--help", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
+
+
+def test_a_package_on_standard_output(tmp_path: Path) -> None:
+    ecli("init", "tool", cwd=tmp_path)
+    assert ecli("build", "tool.bpf.c", cwd=tmp_path).returncode == 0
+    piped = ecli("build", "tool.bpf.c", "-o", "-", cwd=tmp_path)
+    assert (piped.stdout, piped.stderr, piped.returncode) == ((tmp_path / "tool.json").read_text(), "", 0)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["tool.bpf.c", "tool.json"]
+
+
+def test_options_in_the_help_are_readable(tmp_path: Path) -> None:
+    (tmp_path / "tool.bpf.c").write_text(
+        "#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\n"
+        "const volatile unsigned int level = 3; // How much.\nconst volatile char who[16];\n"
+        "enum mode { FAST, SLOW };\nconst volatile enum mode mode = SLOW;\n"
+        'SEC("raw_tp/sys_enter") int on_enter(void *ctx) { return level + mode + who[0]; }\n'
+        'char LICENSE[] SEC("license") = "GPL";\n'
+    )
+    assert ecli("build", "tool.bpf.c", cwd=tmp_path).returncode == 0
+    shown = " ".join(ecli("run", "tool.json", "--help", cwd=tmp_path).stdout.split())
+    for text in (
+        "--level N How much. (unsigned int, default: 3)",
+        "--who TEXT (char[16], default: empty)",
+        "--mode FAST|SLOW (enum mode, default: SLOW)",
+    ):
+        assert text in shown

@@ -126,3 +126,62 @@ def test_annotation_that_is_no_json(build: Ecli, tmp_path: Path) -> None:
     annotated = "// @cmdarg {short: 'p'}\nconst volatile int level = 1;"
     path = source(tmp_path, declarations=annotated, body="return level;")
     build("build", path).fails("tool.bpf.c:", "quote names and text")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "message", "hint"),
+    [
+        ('@sample {"interval": "fast"}', '4:25: @sample: interval: expected milliseconds (integer ≥ 1), got "fast"', "@sample {"),
+        ('@sample {"intervall": 5}', '4:26: @sample: intervall: there is no such key; did you mean "interval"?', "@sample {"),
+        ("@sample {}", "4:12: @sample: interval: missing", "@sample {"),
+        ('@sample {"interval": 5, "type": "hist"}', '4:36: @sample: type: expected "log2_hist" or', "@sample {"),
+        ("@sample 5", "4:12: @sample: expected an object that describes how the map is sampled, got 5", "@sample {"),
+        ('@intepreter {"stack_trace": {"field_map": {"kstac": "k"}}}', "4:56: @intepreter: kstac: there is no such key; did", ""),
+    ],
+)
+def test_an_annotation_that_is_wrong(build: Ecli, tmp_path: Path, annotation: str, message: str, hint: str) -> None:
+    path = source(tmp_path, declarations=f"// {annotation}\n{RINGBUF.partition('};')[2].strip()}")
+    build("build", path).fails(f"error: tool.bpf.c:{message}", hint)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "message"),
+    [
+        ('@cmdarg {"default": "fast"}', "4:24: @cmdarg: default: expected an integer, got 'fast'"),
+        ("@value 1.5", "4:11: @value: expected an integer, got 1.5"),
+        ('@cmdarg {"long": "other"}', "4:21: @cmdarg: long: level and other cannot both be the option other"),
+        ('@cmdarg {"short": "pid"}', '4:22: @cmdarg: short: expected a short option name (one ASCII letter or digit), got "pid"'),
+        ('@cmdarg {"sort": "p"}', '4:21: @cmdarg: sort: there is no such key; did you mean "short"?'),
+    ],
+)
+def test_an_option_that_is_described_wrongly(build: Ecli, tmp_path: Path, annotation: str, message: str) -> None:
+    declarations = f"// {annotation}\nconst volatile int level = 1;\nconst volatile int other = 1;"
+    path = source(tmp_path, declarations=declarations, body="return level + other;")
+    build("build", path).fails(f"error: tool.bpf.c:{message}")
+
+
+def test_an_interface_that_is_no_number(build: Ecli, tmp_path: Path) -> None:
+    path = source(tmp_path, section="xdp")
+    path.write_text(path.read_text().replace("SEC", '// @ifindex "eth0"\nSEC', 1))
+    build("build", path).fails('error: tool.bpf.c:6:13: @ifindex: expected an integer of 32 bits, got "eth0"', "@ifindex 1")
+
+
+def test_the_same_source_twice(build: Ecli, tmp_path: Path) -> None:
+    path = source(tmp_path)
+    build("build", "tool.bpf.c", "tool.bpf.c").fails("error: tool.bpf.c is given twice\n", "name it once")
+    build("build", "tool.bpf.c", path).fails(f"error: {path} is given twice, also as tool.bpf.c\n")
+
+
+def test_a_symbol_that_two_sources_define(build: Ecli, tmp_path: Path) -> None:
+    other = source(tmp_path, declarations=RINGBUF).rename(tmp_path / "other.bpf.c")
+    path = source(tmp_path, declarations=RINGBUF)
+    build("build", path, other).fails(f"error: run is defined in both {path} and {other}")
+    other.write_text(other.read_text().replace("int run", "int run_too"))
+    build("build", path, other).fails(f"error: events is defined in both {path} and {other}", "make one of them static")
+
+
+def test_two_sources_with_different_licenses(build: Ecli, tmp_path: Path) -> None:
+    other = source(tmp_path).rename(tmp_path / "other.bpf.c")
+    other.write_text(other.read_text().replace("int run", "int run_too").replace('"GPL"', '"MIT"'))
+    path = source(tmp_path)
+    build("build", path, other).fails(f"error: section license of {other} is not the same as that of {path}", "alike")

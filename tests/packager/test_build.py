@@ -9,10 +9,11 @@ import pytest
 
 from ecli_packager.build import Request, build
 from ecli_packager.errors import CompileError, ExportError
+from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.errors import OptionError
 from ecli_runtime.opening import OpenSession
 from ecli_schemas.errors import EcliError
-from ecli_schemas.model import Package
+from ecli_schemas.model import Package, Tag
 from ecli_schemas.read import read_package
 from ecli_schemas.write import write_package
 
@@ -259,10 +260,82 @@ struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, st
     assert (specs["counts"].stack_trace.kstack, specs["counts"].stack_trace.ustack) == ("kernel_stack", "user_stack")
 
 
+TWO_KINDS = """
+enum kind { EXEC = 1, EXIT, FORK };
+struct head { __u64 at; enum kind kind; };
+struct a { struct head head; int pid; };
+struct b { struct head head; int code; };
+RING(events);
+%s
+SEC("tp/sched/sched_process_exec") int on_exec(void *ctx)
+{
+	struct a *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) return 0;
+	e->head.at = bpf_ktime_get_ns(); e->head.kind = %s; e->pid = 1;
+	bpf_ringbuf_submit(e, 0);
+	return 0;
+}
+SEC("tp/sched/sched_process_exit") int on_exit(void *ctx)
+{
+	struct b e = {};
+	e.head.at = bpf_ktime_get_ns(); e.head.kind = bpf_get_smp_processor_id() ? EXIT : FORK; e.code = 2;
+	bpf_ringbuf_output(&events, &e, sizeof(e), 0);
+	return 0;
+}
+"""
+
+
+def tags(package: Package) -> dict[str, Tag | None]:
+    return {each.name: each.tag for export in package.exports for each in export.types}
+
+
+def test_an_enum_that_tells_types_of_one_size_apart_is_found(make: Make) -> None:
+    package = make(TWO_KINDS % ("", "EXEC"))
+    assert tags(package) == {"a": Tag("head.kind", (1,)), "b": Tag("head.kind", (2, 3))}
+
+
+def test_an_author_can_say_what_tells_types_of_one_size_apart(make: Make) -> None:
+    annotated = "// @export struct a when head.kind=EXEC, struct b when head.kind=EXIT|3\n"
+    head, ring, rest = (TWO_KINDS % ("", "*(volatile int *)ctx")).partition("RING(events);")
+    assert tags(make(head + annotated + ring + rest)) == {"a": Tag("head.kind", (1,)), "b": Tag("head.kind", (2, 3))}
+    said = ["struct a when head.kind=EXEC", "struct b when head.kind=EXIT"]
+    assert tags(make(head + ring + rest, exports={"events": said})) == {"a": Tag("head.kind", (1,)), "b": Tag("head.kind", (2,))}
+    with pytest.raises(ExportError, match=r"^tool.bpf.c:11:12: @export: struct a has no integer or enum 'kind'$"):
+        make(head + annotated.replace("head.", "") + ring + rest)
+
+
 def test_types_of_one_size_in_one_map_are_warned_of(tmp_path: Path) -> None:
     source = tmp_path / "tool.bpf.c"
-    body = " ".join("{" + SEND % send + "}" for send in (("struct a", "events"), ("struct b", "events")))
-    source.write_text(HEAD + "struct a { int v; };\nstruct b { int w; };\nRING(events);" + PROGRAM % body)
+    source.write_text(HEAD + TWO_KINDS % ("", "*(volatile int *)ctx"))
     result = build(Request((source,)))
-    assert types(result.package) == {"events": ["a", "b"]}
-    assert "map events: a and b both have 4 bytes, so all are shown as a" in result.diagnostics
+    assert tags(result.package) == {"a": None, "b": None}
+    assert "map events: a and b both have 24 bytes, and nothing tells them apart" in result.diagnostics
+    assert "@export struct a when MEMBER=VALUE" in result.diagnostics
+
+
+@pytest.mark.parametrize(
+    ("body", "said", "name", "event"),
+    [
+        ("char line[64] = {}; bpf_get_current_comm(line, 64); bpf_ringbuf_output(&events, line, 64, 0);", "", "char[64]", "abc"),
+        ("__u64 at = bpf_ktime_get_ns(); bpf_ringbuf_output(&events, &at, 8, 0);", "", "__u64", 6513249),
+        ("char *line = bpf_ringbuf_reserve(&events, 32, 0); if (line) bpf_ringbuf_discard(line, 0);", "", "char[32]", "abc"),
+        ("void *it = bpf_ringbuf_reserve(&events, 64, 0); if (it) bpf_ringbuf_discard(it, 0);", "char [64]", "char[64]", "abc"),
+        ("void *it = bpf_ringbuf_reserve(&events, 8, 0); if (it) bpf_ringbuf_discard(it, 0);", "__u64", "__u64", 6513249),
+        ("void *it = bpf_ringbuf_reserve(&events, 8, 0); if (it) bpf_ringbuf_discard(it, 0);", "long int", "long", 6513249),
+    ],
+)
+def test_events_that_are_no_struct(make: Make, body: str, said: str, name: str, event: object) -> None:
+    package = make("RING(events);" + PROGRAM % body, exports={"events": [said]} if said else {})
+    assert types(package) == {"events": [name]}
+    with OpenSession(package) as opened:
+        (plan,) = opened.sources()[0].plans
+        assert make_decoder(plan)(b"abc".ljust(64, b"\0")) == {"value": event}
+
+
+def test_events_may_be_of_a_type_of_the_kernel(make: Make) -> None:
+    body = "void *it = bpf_ringbuf_reserve(&events, 20, 0); if (it) bpf_ringbuf_discard(it, 0);"
+    text = "#include <linux/ip.h>\nRING(events);" + PROGRAM % body
+    assert types(make(text, exports={"events": ["struct iphdr"]})) == {"events": ["iphdr"]}
+    for name in ("struct gone", "gone[4]", "int x) {} int y(int"):
+        with pytest.raises(ExportError, match="the source declares no type"):
+            make(text, exports={"events": [name]})

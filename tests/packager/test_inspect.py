@@ -15,6 +15,7 @@ from ecli_runtime.libbpf.object import OpenObject
 from ecli_schemas.read import read_package
 from ecli_schemas.write import write_package
 from tests.cli import Ecli
+from tests.corpus_programs import CORPUS
 from tests.machine import missing
 
 pytestmark = pytest.mark.compiler
@@ -113,3 +114,14 @@ def test_bpftool_takes_the_object(build: Ecli, package: Path) -> None:
         [bpftool, "btf", "dump", "file", build.directory / "guard.o"], capture_output=True, text=True, check=True, timeout=60
     )
     assert "STRUCT 'seen' size=32" in dumped.stdout
+
+
+def test_a_profile_and_a_program_that_is_not_loaded_are_marked(build: Ecli) -> None:
+    for name in ("offcpu", "multiprobe"):
+        assert build("build", CORPUS[name], "-o", f"{name}.json").status == 0
+    lines = build("inspect", "offcpu.json").stdout.splitlines()
+    assert any("(a profile: counts by stack trace, read every 1000 ms" in line for line in lines)
+    lines = build("inspect", "multiprobe.json").stdout.splitlines()
+    assert any(line.endswith("  kprobe/vfs_fsync (not loaded by default)") for line in lines)
+    programs = json.loads(build("inspect", "multiprobe.json", "--json").stdout)["programs"]
+    assert [each["section"] for each in programs if not each["autoload"]] == ["kprobe/vfs_fsync"]

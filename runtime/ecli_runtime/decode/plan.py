@@ -8,7 +8,7 @@ to know what an event looks like (decoder, column header, JSON Schema, filter) r
 
 from __future__ import annotations
 
-from ecli_runtime.btf import Array, Composite, Enum, Float, Forward, Int, Pointer, Typedef, Void
+from ecli_runtime.btf import KIND_STRUCT, KIND_UNION, Array, Composite, Enum, Float, Forward, Int, Pointer, Typedef, Void
 from ecli_runtime.errors import BtfError
 from ecli_schemas.record import Record
 
@@ -60,7 +60,7 @@ class Plan(Record):
 
     Attributes:
         type_name: C name of the type (``event``), or empty if it has none.
-        size_bytes: ``sizeof`` the type: a sample may be longer (padding, a variable-length tail), never shorter.
+        size_bytes: ``sizeof`` the type. A sample may be longer (padding, a flexible array); see :attr:`min_size_bytes`.
         byteorder: Of the object, hence of the sample.
         ops: The operations.
     """
@@ -70,12 +70,43 @@ class Plan(Record):
     byteorder: Literal["little", "big"]
     ops: tuple[Op, ...]
 
+    @property
+    def min_size_bytes(self) -> int:
+        """The least that a sample has: programs send an event only up to where the array at its end is filled.
+
+        What such a sample lacks is zeros.
+        """
+        last = Op("int", "", 0, 0)
+        for last in self.top_level():  # noqa: B007
+            pass
+        return last.bit_offset // 8 if last.code in ("array", "string") else self.size_bytes
+
     def top_level(self) -> Iterator[Op]:
         """Walk the operations that are in the body of none: the members of the event."""
         at = 0
         while at < len(self.ops):
             yield self.ops[at]
             at += 1 + self.ops[at].body
+
+
+def event_type_id(btf: Btf, name: str, type_id: int | None) -> int | None:
+    """Return the BTF id of a type of events, ``None`` if there is no such type.
+
+    Args:
+        btf: The object's types.
+        name: What the package calls it: a struct, union or typedef without keyword, ``unsigned int``, ``char[16]``, or empty.
+        type_id: The id that the package has for it: a hint, for another compiler may have numbered a struct differently.
+
+    Raises:
+        BtfError: BTF is malformed.
+    """
+    if type_id is not None and not 0 < type_id < len(btf):
+        type_id = None
+    if not name or (type_id is not None and not name.isidentifier()):  # which only the id can tell
+        return type_id
+    if type_id is not None and getattr(btf.type(type_id), "name", "") == name:
+        return type_id
+    return btf.find(name, KIND_STRUCT, KIND_UNION)
 
 
 def make_plan(btf: Btf, type_id: int) -> Plan:

@@ -30,13 +30,15 @@ def make_decoder(plan: Plan) -> Callable[[bytes], Any]:
     The function takes the bytes of a sample and raises :class:`~ecli_runtime.errors.DecodeError` when they are too few.
     """
     readers = _Compiler(plan).readers(plan.ops)
-    size_bytes, type_name = plan.size_bytes, plan.type_name or "value"
+    size_bytes, min_size_bytes, type_name = plan.size_bytes, plan.min_size_bytes, plan.type_name or "value"
     is_value = len(readers) == 1 and not readers[0][0]
     value_reader = readers[0][1] if is_value else _object(readers)
 
     def decode(sample: bytes) -> Any:
         if len(sample) < size_bytes:
-            raise DecodeError(type_name, 0, size_bytes, len(sample))
+            if len(sample) < min_size_bytes:
+                raise DecodeError(type_name, 0, min_size_bytes, len(sample))
+            sample = sample.ljust(size_bytes, b"\0")
         return value_reader(sample, 0)
 
     return decode

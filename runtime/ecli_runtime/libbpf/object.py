@@ -24,10 +24,11 @@ from ecli_runtime.errors import (
 from ecli_runtime.libbpf import log
 from ecli_runtime.libbpf._ffi import ObjectOpenOpts, lib
 from ecli_runtime.owned import Owned
+from ecli_runtime.permissions import REFUSALS, explain_refusal, hint_for_refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 # enum bpf_map_type, include/uapi/linux/bpf.h
 MAP_TYPE_HASH, MAP_TYPE_ARRAY, MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_PERCPU_HASH, MAP_TYPE_PERCPU_ARRAY = 1, 2, 4, 5, 6
@@ -35,8 +36,6 @@ MAP_TYPE_LRU_PERCPU_HASH, MAP_TYPE_RINGBUF = 10, 27
 # enum bpf_prog_type
 PROG_TYPE_SCHED_CLS, PROG_TYPE_XDP, PROG_TYPE_PERF_EVENT = 3, 6, 7
 PER_CPU_MAP_TYPES = frozenset((MAP_TYPE_PERCPU_HASH, MAP_TYPE_PERCPU_ARRAY, MAP_TYPE_LRU_PERCPU_HASH))
-
-ROOT_HINT = "run it as root (sudo), or with CAP_BPF and CAP_PERFMON (and CAP_NET_ADMIN for networking programs)"
 
 
 class _Map:
@@ -234,8 +233,8 @@ class LoadedProgram(Program):
             hint = ""
             if error.errno == errno.EOPNOTSUPP:
                 hint = f"section {self.section!r} names no target that can be attached to by itself"
-            elif error.errno in (errno.EPERM, errno.EACCES):
-                hint = ROOT_HINT
+            elif error.errno in REFUSALS:
+                hint = hint_for_refusal()
             elif error.errno in (errno.ENOENT, errno.ESRCH):
                 hint = "this kernel does not have that hook; `ecli-py run --verbose` shows what was tried"
             elif error.errno == errno.ENODEV:
@@ -258,6 +257,7 @@ class OpenObject(Owned):
 
         Raises:
             ObjectError: It is no eBPF object, or lacks BTF.
+            BtfError: The file with the kernel's BTF cannot be read.
             LibbpfError: libbpf cannot make sense of it.
         """
         check_header(data)
@@ -265,6 +265,11 @@ class OpenObject(Owned):
             _check_btf(data)
         options = ObjectOpenOpts(sz=ctypes.sizeof(ObjectOpenOpts), object_name=name.encode())
         if kernel_btf is not None:
+            try:
+                with open(kernel_btf, "rb"):
+                    pass
+            except OSError as error:
+                raise BtfError(f"cannot read BTF file {kernel_btf}: {error.strerror}", "check the path") from error
             options.btf_custom_path = os.fsencode(kernel_btf)
         log.take()
         try:
@@ -318,7 +323,7 @@ class OpenObject(Owned):
         try:
             lib.bpf_object__load(self.handle)
         except LibbpfError as error:
-            raise _explain_load_failure(error) from error
+            raise _explain_load_failure(error, {each.name: each.section for each in self.programs}) from error
         loaded_maps = [LoadedMap(each.handle) for each in self.maps]
         loaded_programs = [LoadedProgram(each.handle) for each in self.programs]
         return LoadedObject(self.release(), self.btf, loaded_maps, loaded_programs)
@@ -361,8 +366,8 @@ def _last_line(text: str) -> str:
     return next((line for line in reversed(lines) if not any(words in line for words in vague)), "")
 
 
-def _explain_load_failure(error: LibbpfError) -> Exception:
-    """Return the error that says why an object did not load, from what libbpf logged."""
+def _explain_load_failure(error: LibbpfError, sections: Mapping[str, str]) -> Exception:
+    """Return the error that says why an object did not load, from what libbpf logged and the sections of its programs."""
     import re
 
     text = error.log
@@ -386,8 +391,8 @@ def _explain_load_failure(error: LibbpfError) -> Exception:
             f"{verifier[1]}: the kernel's verifier refused the program: {reason}",
             "`--verbose` shows the whole log",
         )
-    if error.errno in (errno.EPERM, errno.EACCES):
-        return LibbpfError(error.function, error.errno, text, "no permission to load eBPF programs", ROOT_HINT)
+    if error.errno in REFUSALS:
+        return explain_refusal(error, sections)
     detail = _last_line(text)
     message = f"cannot load the package's object: {describe_errno(error.errno)}" + (f" ({detail})" if detail else "")
     return LibbpfError(error.function, error.errno, text, message, "`--verbose` shows libbpf's whole log")

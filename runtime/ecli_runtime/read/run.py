@@ -53,6 +53,12 @@ class Run:
                 at = index * stride + HEADER_SIZE_BYTES
                 yield data[at : at + length]
 
+    def padded(self, size_bytes: int) -> Run:
+        """Return the run with zeros after payloads that have fewer bytes."""
+        if self.length >= size_bytes:
+            return self
+        return Run.of([payload.ljust(size_bytes, b"\0") for payload in self.payloads()])
+
 
 def stride_of(length: int) -> int:
     """Return how many bytes a record takes whose payload has that many: header, payload, padding to 8 bytes."""

@@ -66,7 +66,7 @@ def test_one_json_object(ecli: Ecli, small_package: Path) -> None:
         "digest": "",
     }
     assert document["programs"] == [
-        {"name": "on_exec", "type": "tracepoint", "section": "tp/sched/sched_process_exec", "attach": {}}
+        {"name": "on_exec", "type": "tracepoint", "section": "tp/sched/sched_process_exec", "attach": {}, "autoload": True}
     ]
     assert document["maps"][0] == {
         "name": "out",
@@ -77,6 +77,7 @@ def test_one_json_object(ecli: Ecli, small_package: Path) -> None:
         "memory": 4096,
         "memory_per_cpu": 0,
         "sample": None,
+        "stack_trace": None,
     }
     (option,) = document["options"]
     assert (option["name"], option["type"], option["default"]) == ("only_pid", "int", 0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ecli_packager.bytecode import Argument, EventCall, Frame, Function, Instruction, MapValue, interpret
+from ecli_packager.bytecode import EventCall, Function, Instruction, interpret
+from ecli_packager.values import Argument, Frame, MapValue
 
 
 def op(
@@ -62,7 +63,8 @@ def test_data_on_the_stack_and_size_in_a_copied_register() -> None:
 def test_data_in_the_value_of_another_map() -> None:
     code = function("f", load_map(1, "heap"), call(1), copy(6, 0), load_map(1), copy(2, 6), move(3, 8), call(130), EXIT)
     (found,) = interpret([code])
-    assert set(found.origins) == {MapValue("heap", 0)}
+    assert set(found.origins) == {MapValue("heap", 0, 2)}
+    assert {(24, 0), (32, 6), (64, 2)} <= found.copies
 
 
 def test_a_size_that_is_computed_from_constants_is_known_and_others_are_not() -> None:
@@ -147,3 +149,40 @@ def test_loops_end() -> None:
 
 def test_other_helpers_are_none() -> None:
     assert events(function("f", load_map(1, "hash"), call(1), EXIT)) == []
+
+
+def contents(*functions: Function) -> list[list[int | set[int] | None]]:
+    """Return the bytes of each event: a constant, several, or None."""
+    held = [call.contents for call in interpret(list(functions), "little")]
+    return [[None if each is None else next(iter(each)) if len(each) == 1 else set(each) for each in event] for event in held]
+
+
+def store(register: int, offset: int, immediate: int, opcode: int = 0x62) -> list[Instruction | None]:
+    return op(opcode, register, offset=offset, immediate=immediate)
+
+
+def test_what_an_event_on_the_stack_holds() -> None:
+    output = [*load_map(2), *copy(4, 10), *add(4, -8), *move(5, 8), *call(25)]
+    zero, kind = store(10, -8, 0, 0x7A), store(10, -6, 0x0203, 0x6A)
+    assert contents(function("f", zero, kind, output, EXIT)) == [[0, 0, 3, 2, 0, 0, 0, 0]]
+    unknown = op(0x63, 10, 6, -4)  # *(u32 *)(r10 - 4) = r6
+    assert contents(function("f", zero, kind, unknown, output, EXIT)) == [[0, 0, 3, 2, None, None, None, None]]
+    read_into = [*copy(1, 10), *add(1, -7), *move(2, 2), *call(113)]
+    assert contents(function("f", zero, kind, read_into, output, EXIT)) == [[0, None, None, 2, 0, 0, 0, 0]]
+    lent = [*copy(1, 10), *add(1, -4), *subprogram("g")]
+    assert contents(function("f", zero, lent, output, EXIT), function("g", move(0, 0), EXIT)) == [
+        [0, 0, 0, 0, None, None, None, None]
+    ]
+
+
+def test_what_a_record_holds_when_it_is_submitted() -> None:
+    reserve = [*load_map(1), *move(2, 8), *call(131), *copy(6, 0)]
+    branch = op(0x15, 7, offset=2)  # if r7 == 0, skip two instructions
+    fill = [*store(6, 0, 1), *branch, *store(6, 0, 2), *move(8, 0), *copy(1, 6), *call(132)]
+    assert contents(function("f", reserve, fill, EXIT)) == [[{1, 2}, 0, 0, 0]]
+    assert contents(function("f", reserve, EXIT)) == [[]]
+
+
+def test_what_a_map_value_holds() -> None:
+    lookup = [*load_map(1, "heap"), *call(1), *copy(6, 0), *store(6, 0, 7)]
+    assert contents(function("f", lookup, load_map(1), copy(2, 6), move(3, 4), call(130), EXIT)) == [[7, 0, 0, 0]]

@@ -59,6 +59,20 @@ def test_text_goes_to_the_end_of_the_line() -> None:
     assert found.text_of("homepage") == ""
 
 
+def test_an_annotation_in_the_middle_of_prose_is_prose() -> None:
+    assert comment("// What @sample says, and @sampel not.\nint x;") == Comment("What @sample says, and @sampel not.")
+    assert comment("// Mail to me@export or @value.\n// @value 3\nint x;") == Comment(
+        "Mail to me@export or @value.", {"value": 3}
+    )
+
+
+def test_the_place_of_a_value_is_known() -> None:
+    found = comment('int y;\n/* @sample {\n *   "interval": "fast",\n *   "unit": "ms" }\n */\nint x;')
+    assert str(found.error("sample", "wrong", key="interval")) == "tool.bpf.c:3:18: @sample: interval: wrong"
+    assert str(found.error("sample", "wrong", key="type")) == "tool.bpf.c:2:12: @sample: type: wrong"
+    assert str(comment("// @ifindex 1 @flags 2\nint x;").error("flags", "wrong")) == "tool.bpf.c:1:22: @flags: wrong"
+
+
 def test_words_of_doxygen_mean_nothing() -> None:
     assert comment("/// @param x what\n/// @return it\nint f(int x)") == Comment("@param x what @return it")
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import pytest
 
-from ecli_packager.bytecode import EventCall, Frame, MapValue
+from ecli_packager.bytecode import EventCall
 from ecli_packager.dwarf import Declarations, Local, Place, Struct
 from ecli_packager.errors import ExportError
 from ecli_packager.exports import TypeFinder, header_structs
+from ecli_packager.tags import Said
+from ecli_packager.values import Frame, MapValue
 
 EVENT, OTHER, PAIR = Struct("struct event", 24), Struct("struct other", 40), Struct("pair_t", 24)
 
@@ -30,7 +33,7 @@ def choose(
     values = {"heap": ("struct event", 24), "huge": ("struct other", 40), "union": ("union every", 24)}
     return TypeFinder(
         declared, lambda name, byte_offset: values.get(name) if byte_offset == 0 else None, header or [], kept
-    ).choose(maps.split(), calls, named or {})
+    ).choose(maps.split(), calls, {name: [Said(each, where="here") for each in types] for name, types in (named or {}).items()})
 
 
 def test_the_size_tells() -> None:
@@ -86,6 +89,12 @@ def test_the_pointer_that_takes_the_reserved_record_tells() -> None:
     assert choose([call("events", 24)], [EVENT, PAIR], variables=variables) == {"events": ["pair_t"]}
 
 
+def test_a_pointer_that_is_forgotten_before_the_call_tells() -> None:
+    variables = [Local("struct event", 24, True, (Place(0, 48, 0),)), Local("pair_t", 24, True, (Place(48, 64, 0),))]
+    calls = [replace(call("events", 24, origin=MapValue("bytes", 0)), copies=frozenset({(40, 0), (80, 4)}))]
+    assert choose(calls, [EVENT, PAIR], variables=variables) == {"events": ["struct event"]}
+
+
 def test_the_pointer_to_room_in_a_map_tells() -> None:
     variables = [Local("struct event", 24, True, (Place(0, 300, 6),)), Local("pair_t", 24, True, (Place(0, 300, 4),))]
     for sizes in ((), (24,)):
@@ -112,6 +121,16 @@ def test_what_maps_keep_is_less_likely() -> None:
 def test_a_number_can_be_an_event() -> None:
     variables = [Local("__u32", 4, False, (Place(0, 300, stack_offset=0),))]
     assert choose([call("events", 4, origin=Frame("f", 80, 0))], [EVENT], variables=variables) == {"events": ["__u32"]}
+
+
+def test_an_array_of_numbers_or_text_can_be_an_event() -> None:
+    buffer = [Local("char[64]", 64, False, (Place(0, 300, stack_offset=0),), plain=True)]
+    assert choose([call("events", 64, origin=Frame("f", 80, 0))], [EVENT], variables=buffer) == {"events": ["char[64]"]}
+    pointer = [Local("u64", 8, True, (Place(88, 300, 6),), plain=True)]
+    assert choose([call("events", 32)], [EVENT], variables=pointer) == {"events": ["u64[4]"]}
+    assert choose([call("events", 24)], [EVENT], variables=pointer) == {"events": ["struct event"]}
+    with pytest.raises(ExportError, match="cannot tell the type of events of 30 bytes"):
+        choose([call("events", 30)], [EVENT], variables=pointer)
 
 
 def test_what_is_named_wins_and_may_leave_out_the_keyword() -> None:

@@ -57,6 +57,18 @@ def test_strings_end_at_nul_and_are_never_an_error() -> None:
     assert decode(builder, text, b"\0\0\0\0") == ""
 
 
+def test_an_array_at_the_end_may_be_sent_in_part() -> None:
+    builder = BtfBuilder()
+    number, text = builder.integer("number", 4), builder.array(builder.integer("char", 1, signed=True), 8)
+    event = builder.struct("event", 12, ("length", number, 0), ("text", text, 32))
+    assert decode(builder, event, struct.pack("<I3s", 3, b"abc")) == {"length": 3, "text": "abc"}
+    assert decode(builder, event, struct.pack("<I", 0)) == {"length": 0, "text": ""}
+    with pytest.raises(DecodeError):
+        decode(builder, event, b"\0\0\0")
+    numbers = builder.struct("numbers", 12, ("length", number, 0), ("values", builder.array(number, 2), 32))
+    assert decode(builder, numbers, struct.pack("<II", 1, 7)) == {"length": 1, "values": [7, 0]}
+
+
 def test_bytes_that_are_no_char_are_numbers() -> None:
     builder = BtfBuilder()
     address = builder.array(builder.integer("unsigned char", 1), 4)
