@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 NS_PER_DAY = 86_400 * 10**9
 _UNITS_NS = {"ns": 1, "us": 1000, "ms": 10**6, "s": 10**9}
 _TABLES = frozenset(("errno", "signal", "uid", "gid", "syscall"))
-_ADDRESSES = frozenset(("ipv4", "ipv6", "mac"))  # shown as text in all styles
+# Meanings and the kinds of instructions that show them: in all styles as text, in columns only.
+_ADDRESSES: dict[str, Kind] = {"ipv4": "ipv4", "ipv6": "ipv6", "mac": "mac"}
+_SHOWN: dict[str, Kind] = {"bytes": "bytes", "dev": "dev", "ksym": "symbol"}
 
 
 class Style(Record):
@@ -188,10 +190,12 @@ def fit(widths: Sequence[int], plan: Plan, terminal_columns: int, fields: tuple[
 
 
 _INT_WIDTHS = ((8, 4), (16, 6), (32, 7))
+# fmt: off
 _MEANING_WIDTHS = {
-    **{"ipv4": 15, "ipv6": 25, "port_be": 5, "mac": 17, "errno": 12, "signal": 9, "uid": 8, "gid": 8, "dev": 7},
-    **{"syscall": 16, "bytes": 9, "ksym": 24},
+    "ipv4": 15, "ipv6": 25, "port_be": 5, "mac": 17, "errno": 12, "signal": 9, "uid": 8, "gid": 8, "dev": 7, "syscall": 16,
+    "bytes": 9, "ksym": 24,
 }
+# fmt: on
 
 
 def _width(op: Op) -> int:
@@ -278,9 +282,7 @@ class _Builder:
             width = self.style.widths[index] if index < len(self.style.widths) else 0
             right = _is_right(op)
             # What is not cut needs no blanks at the end of the line.
-            cell = Cell(
-                width if right or index < len(members) - 1 else 0, right, width if self.style.cut and not right else 0
-            )
+            cell = Cell(width if right or index < len(members) - 1 else 0, right, width if self.style.cut and not right else 0)
             if not cell.width and not cell.limit:
                 self._value(op, body, TEXT, SHOWN_JSON)
             else:
@@ -351,12 +353,12 @@ class _Builder:
         """Write a value by its meaning, if this style has another text for it than the plain value."""
         meaning, place = op.meaning, (op.bit_offset, op.bit_size)
         kind, _, unit = meaning.partition("_")
-        if meaning == "port_be":
+        if meaning in _ADDRESSES:
+            self.text(quote)
+            self.add(Value(_ADDRESSES[meaning], *place))
+            self.text(quote)
+        elif meaning == "port_be":
             self.add(Value("port", *place))
-        elif meaning == "ipv4" or meaning == "ipv6" or meaning == "mac":
-            self.text(quote)
-            self.add(Value(meaning, *place))
-            self.text(quote)
         elif escape != TEXT:
             return False
         elif kind == "duration":
@@ -367,10 +369,8 @@ class _Builder:
             self.add(Value("time", *place, op.signed, unit_ns=_UNITS_NS[unit], offset_ns=offset_ns))
         elif meaning in _TABLES:
             self._named(op, _table(meaning, self.style.arch), escape, quote)
-        elif meaning == "bytes" or meaning == "dev":
-            self.add(Value(meaning, *place, op.signed))
-        elif meaning == "ksym":
-            self.add(Value("symbol", *place))
+        elif meaning in _SHOWN:
+            self.add(Value(_SHOWN[meaning], *place, op.signed))
         else:
             return False
         return True

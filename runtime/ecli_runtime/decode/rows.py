@@ -15,10 +15,10 @@ from ecli_runtime.read.run import HEADER_SIZE_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Any
 
-    from ecli_runtime.decode.lines import Instruction, LineProgram
+    from ecli_runtime.decode.lines import LineProgram
     from ecli_runtime.decode.writers import Writer
     from ecli_runtime.read.run import Run
 
@@ -94,7 +94,7 @@ class PythonLines:
             return (data if count == run.count else data[: count * stride]), count, count
         length = run.length
         headers = memoryview(data).cast("I")[:: stride >> 2]
-        chosen = []
+        chosen: list[bytes] = []
         consumed = 0
         for at, header in zip(range(0, len(data), stride), headers, strict=True):
             if len(chosen) == limit:
@@ -204,7 +204,7 @@ class _Compiler:
         iterators = [f"structs[{index}].iter_unpack(data)" for index in range(len(targets))]
         if scope.uses_place:
             targets += ["at", "end"]
-            iterators += [f"range({start}, len(data) + length, stride)" for start in ("8", "8 + length")]
+            iterators += ["range(8, 8 + len(data), stride)", "range(8 + length, 8 + length + len(data), stride)"]
         if not iterators:
             loop = "_ in range(count)"
         elif len(iterators) == 1:

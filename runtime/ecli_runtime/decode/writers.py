@@ -5,7 +5,7 @@ A value is an ``int``, a ``float``, or the bytes where a string or an address is
 
 from __future__ import annotations
 
-from ecli_runtime.decode.escapes import ESCAPES, JSON
+from ecli_runtime.decode.escapes import ESCAPES, JSON, SHOWN_JSON
 from ecli_runtime.decode.lines import NS_PER_DAY, csv_cell
 
 TYPE_CHECKING = False
@@ -28,7 +28,7 @@ def make_writer(value: Value, symbol: Callable[[int], str] | None = None) -> Wri
     if kind == "flags":
         return _flags(value)
     if kind == "float":
-        return _float_or_null if value.escape == JSON or value.escape == "shown json" else _float
+        return _float_or_null if value.escape in (JSON, SHOWN_JSON) else _float
     if kind == "duration":
         return lambda number: duration(number, value.unit_ns)
     if kind == "time":
