@@ -41,6 +41,8 @@ class Op(Record):
         body: Number of operations after this one that belong to it.
         names: Of ``enum``: (value, name) in the order of declaration; the first name of a value counts.
         type_name: C type as the author named it (``pid_t``, ``u64``), or empty.
+        meaning: What the value stands for, one of :data:`ecli_runtime.decode.meaning.MEANINGS`; empty: just what it is. With a
+            meaning an ``array`` is one value, and its body is skipped.
     """
 
     code: Code
@@ -53,6 +55,29 @@ class Op(Record):
     body: int = 0
     names: tuple[tuple[int, str], ...] = ()
     type_name: str = ""
+    meaning: str = ""
+
+
+def flag_names(op: Op) -> tuple[tuple[int, str], ...]:
+    """Return (bit, name) of each single bit of an ``enum`` of flags, lowest first; nothing if it is no enum of flags.
+
+    Enumerators of flags are single bits, one of them 4 or more, and unions of such. An enum that counts (1, 2, 3, 4) has these
+    too, so three values in a row make it none. Bits are positive, also the sign's.
+    """
+    if op.code != "enum":
+        return ()
+    sign = 1 << op.bit_size - 1
+    names: dict[int, str] = {}
+    for value, name in op.names:
+        names.setdefault(sign if value == -sign else value, name)
+    values = sorted(value for value in names if value)
+    bits = [value for value in values if value > 0 and value & value - 1 == 0]
+    covered = sum(bits)
+    if not bits or bits[-1] < 4 or any(value < 0 or value & ~covered for value in values):
+        return ()
+    if any(value + 1 in names and value + 2 in names for value in values):
+        return ()
+    return tuple((bit, names[bit]) for bit in bits)
 
 
 class Plan(Record):
@@ -161,6 +186,7 @@ class _Builder:
         self.ops: list[Op] = []
         self.depth = 0
         self.element_count = 1  # values that the arrays around the current one make of each of their members
+        self.array_depth = 0
 
     def add(self, name: str, type_id: int, bit_offset: int, bit_size: int = 0) -> None:
         """Append the operations of a type; ``bit_size`` is that of a bitfield, else 0."""
@@ -225,19 +251,22 @@ class _Builder:
     def _add_array(self, name: str, array: Array, bit_offset: int) -> None:
         element = self.btf.type(array.element)
         stride_bits = self.btf.size_bytes(array.element) * 8
-        count = array.count or None
+        # Inside of an array [0] is empty: taken as flexible, each element would repeat the rest of the sample, those in it again.
+        count = array.count or (0 if self.array_depth else None)
         outside = self.element_count
         self.element_count *= array.count or 1
         if self.element_count > MAX_ELEMENT_COUNT:
             raise BtfError(f"array {name!r} has {self.element_count} elements; at most {MAX_ELEMENT_COUNT} are decoded")
         _, bare = self.btf.resolve(array.element)
-        if isinstance(bare, Int) and bare.size_bytes == 1 and bare.name == "char":
+        if isinstance(bare, Int) and bare.size_bytes == 1 and bare.name == "char" and count != 0:
             self.ops.append(Op("string", name, bit_offset, stride_bits * array.count, count=count))
             self.element_count = outside
             return
         at = len(self.ops)
         self.ops.append(Op("array", name, bit_offset, stride_bits * array.count, count=count, stride_bits=stride_bits))
+        self.array_depth += 1
         self.add("", array.element, 0)
+        self.array_depth -= 1
         self.element_count = outside
         type_name = element.name if isinstance(element, (Typedef, Int, Enum)) else ""
         self.ops[at] = self.ops[at].replace(body=len(self.ops) - at - 1, type_name=type_name)
