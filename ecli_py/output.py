@@ -1,33 +1,219 @@
-"""Chunks of a stream as text: the one place where a format, a choice of members and a limit meet."""
+"""Chunks of a stream as lines: the one place where a format, a choice of members, a filter and a limit meet."""
 
 from __future__ import annotations
 
+import time
+
+from ecli_py.render.jsonlines import to_json
+from ecli_py.render.text import event_text
+from ecli_py.report import write_out, write_text
+from ecli_runtime.decode.adaptive import Lines
 from ecli_runtime.decode.events import EventDecoder
+from ecli_runtime.decode.lines import Style, csv_cell, default_widths, fit, heading, make_program
+from ecli_runtime.stream import Samples
+from ecli_schemas.errors import EcliError
+from ecli_schemas.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from typing import Any, Literal
 
     from ecli_runtime.decode.events import Event
-    from ecli_runtime.stream import Chunk
+    from ecli_runtime.decode.lines import LineProgram
+    from ecli_runtime.decode.plan import Plan
+    from ecli_runtime.stream import Chunk, Source
+
+_TIME_WIDTH = 8
+
+
+class Format(Record):
+    """What the user wants to see.
+
+    Attributes:
+        kind: Columns, JSON lines, or CSV.
+        fields: What ``--fields`` says.
+        where: What ``--where`` says.
+        columns: Width of the terminal; 0: it is none, so nothing is cut.
+        colour: Headings may be set off.
+    """
+
+    kind: Literal["text", "json", "csv"]
+    fields: str | None = None
+    where: str | None = None
+    columns: int = 0
+    colour: bool = False
+
+
+class Clock(Record):
+    """What makes wall-clock time of a kernel's clocks.
+
+    Attributes:
+        clock_offset_ns: Realtime minus CLOCK_MONOTONIC.
+        boot_offset_ns: Realtime minus CLOCK_BOOTTIME.
+        utc_offset_s: Local time minus UTC.
+        arch: The machine whose system calls are numbered.
+    """
+
+    clock_offset_ns: int
+    boot_offset_ns: int
+    utc_offset_s: int
+    arch: str
+
+
+def running_clock() -> Clock:
+    """Return the clocks of the running kernel, as they are now."""
+    import os
+
+    now = time.time_ns()
+    offset_s = time.localtime().tm_gmtoff
+    boot = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    return Clock(now - time.clock_gettime_ns(time.CLOCK_MONOTONIC), now - boot, offset_s, os.uname().machine)
 
 
 class Output:
     """Renders chunks.
 
     Args:
-        render: Makes lines of an event.
+        sources: Where they come from.
+        form: How they are shown.
+        clock: For members that are times of the kernel.
+
+    Raises:
+        EcliError: A name or an expression in ``form`` does not fit the events.
     """
 
-    def __init__(self, render: Callable[[Event], str]) -> None:
-        self._render = render
+    def __init__(self, sources: Sequence[Source], form: Format, clock: Clock) -> None:
+        self._form = form
+        self._clock = clock
         self._decoder = EventDecoder()
+        self._renderers: dict[int, _Renderer | None] = {}  # by identity of the plan
+        self._heading: object = None
+        self._pick: Callable[[Event], Event] | None = None
+        self._sources = sources
+        plans = [plan for source in sources if source.sample is None for plan in source.plans]
+        names: list[tuple[str, ...] | None] = [None] * len(plans)
+        if form.fields is not None:
+            from ecli_py.render.fields import Fields
 
-    def render(self, chunk: Chunk, limit: int) -> tuple[str, int]:
+            fields = Fields(form.fields, sources)
+            self._pick = fields.pick
+            names = [fields.names([op.name for op in plan.top_level()]) for plan in plans]
+        predicates: list[Any] = [None] * len(plans)
+        if form.where is not None:
+            predicates = _predicates(form.where, plans)
+        if form.kind == "csv":
+            _check_table(sources)
+        wanted = {id(plan): each for plan, each in zip(plans, zip(names, predicates, strict=True), strict=True)}
+        for source in sources:
+            for plan in source.plans if source.sample is None else ():
+                chosen, predicate = wanted[id(plan)]
+                never = chosen == () or (form.where is not None and predicate is None)
+                self._renderers[id(plan)] = None if never else self._renderer(source, plan, chosen, predicate)
+
+    def _renderer(self, source: Source, plan: Plan, names: tuple[str, ...] | None, predicate: Any) -> _Renderer:
+        form, clock = self._form, self._clock
+        tags = tags_of(self._sources, source, plan) if form.kind == "json" else ()
+        widths: tuple[int, ...] = ()
+        if form.kind == "text":
+            widths = default_widths(plan, names)
+            if form.columns:
+                widths = fit(widths, plan, form.columns - _TIME_WIDTH - 2, names)
+        style = Style(
+            form.kind,
+            names,
+            widths,
+            bool(form.columns),
+            tags,
+            clock.clock_offset_ns,
+            clock.boot_offset_ns,
+            clock.utc_offset_s,
+            clock.arch,
+        )
+        title = heading(plan, style)
+        if form.kind == "text":
+            title = b"TIME".ljust(_TIME_WIDTH + 2) + title
+            if form.colour:
+                title = b"\x1b[1m%b\x1b[0m" % title
+        title += b"\n" if title else b""
+        return _Renderer(make_program(plan, style, predicate), title)
+
+    def render(self, chunk: Chunk, limit: int) -> tuple[bytes, int]:
         """Return the lines of a chunk, and how many events they show: at most ``limit``, if that is not negative."""
+        if not isinstance(chunk, Samples) or chunk.plan is None:
+            return self._render_events(chunk, limit)
+        renderer = self._renderers[id(chunk.plan)]
+        if renderer is None:
+            return b"", 0
+        prefix = time.strftime("%H:%M:%S  ").encode() if self._form.kind == "text" else b""
+        lines, shown, _looked_at = renderer.lines.render(chunk.run, prefix, limit)
+        if shown and self._heading is not renderer and renderer.heading:
+            lines = (b"\n" if self._heading and self._form.kind == "text" else b"") + renderer.heading + lines
+            self._heading = renderer
+        return lines, shown
+
+    def _render_events(self, chunk: Chunk, limit: int) -> tuple[bytes, int]:
+        """Render what is no sample of a known type: readings of maps, and bytes that nobody has described."""
+        if self._form.where is not None:
+            return b"", 0
+        self._heading = self  # whatever comes next has its own
+        tags = dict(tags_of(self._sources, chunk.source, None)) if self._form.kind == "json" else {}
         lines: list[str] = []
         for event in self._decoder.events(chunk):
             if len(lines) == limit:
                 break
-            lines.append(self._render(event))
-        return "".join(lines), len(lines)
+            shown = self._pick(event) if self._pick else event
+            if tags:
+                shown = type(event)({**tags, **shown}, event.source, event.type_name)
+            lines.append(self._line(shown))
+        return "".join(lines).encode("utf-8", "backslashreplace"), len(lines)
+
+    def write(self, lines: bytes) -> None:
+        """Write lines to standard output, at once.
+
+        Raises:
+            BrokenPipeError: Nobody reads it any more.
+            EcliError: It cannot be written, for example to a full disk.
+        """
+        (write_text if self._form.kind == "text" else write_out)(lines)
+
+    def _line(self, event: Event) -> str:
+        if self._form.kind == "json":
+            return to_json(event) + "\n"
+        if self._form.kind == "csv":
+            return ",".join(csv_cell(to_json(value).encode()).decode() for value in event.values()) + "\n"
+        return event_text(event)
+
+
+class _Renderer:
+    """What renders samples of one type.
+
+    Attributes:
+        lines: Renders them.
+        heading: What stands above them.
+    """
+
+    def __init__(self, program: LineProgram, heading: bytes) -> None:
+        self.lines = Lines(program)
+        self.heading = heading
+
+
+def tags_of(sources: Sequence[Source], source: Source, plan: Plan | None) -> tuple[tuple[str, str], ...]:
+    """Return members that tell the events of several maps, or of several types in one map, apart in JSON: name and text."""
+    tags = (("@map", source.name),) if len(sources) > 1 else ()
+    return (*tags, ("@type", plan.type_name)) if plan is not None and len(source.plans) > 1 else tags
+
+
+def _predicates(text: str, plans: Sequence[Plan]) -> list[Any]:
+    from ecli_runtime.decode.where import parse_for
+
+    if not plans:
+        raise EcliError("--where: this package has no events to choose from", "it reads maps, whose entries are all shown")
+    return parse_for(text, plans)
+
+
+def _check_table(sources: Sequence[Source]) -> None:
+    """Make sure that all rows of a table have the same columns."""
+    shapes = [source.name for source in sources for _plan in (source.plans if source.sample is None else (None,))]
+    if len(shapes) > 1:
+        raise EcliError(f"--csv: events are of several types, from {', '.join(dict.fromkeys(shapes))}", "--json shows them all")

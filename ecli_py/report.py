@@ -31,6 +31,12 @@ def write_out(result: str | bytes) -> None:
         raise EcliError(f"cannot write to standard output: {error.strerror}", "write it to another place") from error
 
 
+def write_text(data: bytes) -> None:
+    """Write text that is UTF-8 to stdout, at once, in the encoding of the terminal; errors as :func:`write_out`."""
+    is_utf8 = sys.stdout.encoding.lower() in ("utf-8", "utf8")
+    write_out(data if is_utf8 else data.decode("utf-8"))  # what the encoding lacks is escaped: cli.py
+
+
 def report(error: EcliError) -> None:
     """Write an error and its hint to stderr."""
     sys.stderr.write(printable(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else "")))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
-from io import TextIOWrapper
 
 from ecli_py.arguments import Arguments
-from ecli_py.report import printable, write_out
+from ecli_py.report import printable
 from ecli_py.source import load_package
 from ecli_runtime.errors import OptionError
 from ecli_runtime.globals import is_bool, kind_of_value, parse_value
@@ -18,12 +18,12 @@ from ecli_schemas.errors import EcliError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from types import SimpleNamespace
+    from typing import Literal
 
-    from ecli_py.output import Output
+    from ecli_py.output import Format, Output
     from ecli_py.tool import Tool
-    from ecli_runtime.decode.events import Event
     from ecli_runtime.session import Stats
     from ecli_runtime.stream import Source
     from ecli_schemas.model import Option, Package
@@ -57,14 +57,14 @@ def main(words: list[str]) -> int:
         count = None if arguments.count is None else _parse_count(arguments.count)
         latency_ms = DEFAULT_LATENCY_MS if arguments.latency is None else parse_latency_ms(arguments.latency)
         loading = opened.load()  # in the background: what follows is done meanwhile, importing included
-        from ecli_py.output import Output
+        from ecli_py.output import Output, running_clock
         from ecli_py.tool import Tool
 
-        render = _make_render(arguments.json, arguments.fields, loading.sources)
+        output = Output(loading.sources, _format(arguments), running_clock())
         for line in (*loading.contradictions(), *_indistinct(loading.sources)):
             sys.stderr.write(f"warning: {printable(line)}\n")
         with Tool(loading.start(latency_ms)) as tool:
-            _show(tool, Output(render), duration_s, -1 if count is None else count)
+            _show(tool, output, duration_s, -1 if count is None else count)
     return 0
 
 
@@ -100,10 +100,13 @@ def _add_run_options(command: Arguments) -> None:
     """Add the options of `run` itself that may also follow the package, but for those whose name a package's own option has."""
     for flag, settings in (
         ("--json", {"action": "store_true", "help": "one JSON object a line instead of columns"}),
+        ("--csv", {"action": "store_true", "help": "comma-separated values, with a heading"}),
         (
             "--fields",
             {"metavar": "NAMES", "help": "members to show, in this order (pid,comm), or to leave out (--fields=-uid)"},
         ),
+        ("--where", {"metavar": "EXPR", "help": "only events for which this holds: 'duration_ns > 1ms and comm =~ \"ssh*\"'"}),
+        ("--raw", {"action": "store_true", "help": "values as they are: no times, addresses or names made of numbers"}),
         ("--duration", {"metavar": "TIME", "help": "end after this time: 5, 5s, 500ms, 2m, 1h"}),
         ("--count", {"metavar": "N", "help": "end after this many events"}),
         (
@@ -222,25 +225,18 @@ def _parse_count(text: str) -> int:
     raise EcliError(f"--count: expected a number of events (at least 1), got {text!r}", "for example --count 10")
 
 
-def _make_render(as_json: bool, fields: str | None, sources: Sequence[Source]) -> Callable[[Event], str]:
-    """Return what turns an event into lines of text."""
-    render: Callable[[Event], str]
-    if as_json:
-        from ecli_py.render.jsonlines import JsonLines
+def _format(arguments: SimpleNamespace) -> Format:
+    """Return how the user wants to see events."""
+    from ecli_py.output import Format
 
-        if isinstance(sys.stdout, TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8")  # RFC 8259, section 8.1
-        render = JsonLines().render
-    else:
-        from ecli_py.render.text import Text
-
-        render = Text().render
-    if fields is None:
-        return render
-    from ecli_py.render.fields import Fields
-
-    pick = Fields(fields, sources).pick
-    return lambda event: render(pick(event))
+    if arguments.json and arguments.csv:
+        raise EcliError("--json and --csv exclude each other", "choose one")
+    kind: Literal["json", "csv", "text"] = "json" if arguments.json else "csv" if arguments.csv else "text"
+    columns = 0
+    if kind == "text" and sys.stdout.isatty():
+        columns = os.get_terminal_size(1).columns
+    colour = bool(columns) and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    return Format(kind, arguments.fields, arguments.where, columns, colour)
 
 
 def _show(tool: Tool, output: Output, duration_s: float | None, limit: int) -> None:
@@ -258,14 +254,14 @@ def _show(tool: Tool, output: Output, duration_s: float | None, limit: int) -> N
     for chunks in tool.rounds(duration_s):
         lines = []
         for chunk in chunks:
-            text, shown = output.render(chunk, limit)
+            rendered, shown = output.render(chunk, limit)
             tool.count(shown)
-            lines.append(text)
+            lines.append(rendered)
             limit = max(limit - shown, 0) if limit >= 0 else limit
             if not limit:
                 break
         if lines:
-            write_out("".join(lines))
+            output.write(b"".join(lines))
         if not limit:
             break
     sys.stderr.write(closing_line(tool.stats))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from ecli_py.output import tags_of
 from ecli_py.parser import Parser
 from ecli_py.report import write_out
 from ecli_py.source import load_package
@@ -12,6 +13,9 @@ from ecli_runtime.decode.schema import plan_schema
 from ecli_runtime.opening import OpenSession
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ecli_runtime.decode.plan import Plan
     from ecli_runtime.stream import Source
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -25,7 +29,8 @@ def main(words: list[str]) -> int:
     arguments = parser.parse_args(words)
     package = load_package(arguments.package, arguments.object)
     with OpenSession(package) as opened:
-        events = [schema for source in opened.sources() for schema in _events(source)]
+        sources = opened.sources()
+        events = [_tagged(schema, sources, source, plan) for source in sources for schema, plan in _events(source)]
     document = {"$schema": DIALECT, "title": package.name, **({"anyOf": events} if len(events) > 1 else {})}
     if len(events) == 1:
         document |= events[0]
@@ -33,18 +38,26 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def _events(source: Source) -> list[dict[str, Any]]:
-    """Return the schema of each type of event of a map."""
+def _events(source: Source) -> list[tuple[dict[str, Any], Plan | None]]:
+    """Return the schema of each type of event of a map, and its plan where there is one."""
     if source.sample is not None:
         key, value = [plan_schema(plan) for plan in source.plans] if source.plans else [{"type": "string"}] * 2
         if source.per_cpu:
             value = {"type": "array", "items": value}
-        return [_object(source.name, {"key": key, "value": value})]
+        return [(_object(source.name, {"key": key, "value": value}), None)]
     if not source.plans:
-        return [_object(source.name, {"data": {"type": "string", "pattern": "^([0-9a-f]{2})*$"}})]
+        return [(_object(source.name, {"data": {"type": "string", "pattern": "^([0-9a-f]{2})*$"}}), None)]
     return [
-        {"description": f"{plan.type_name or 'event'}, through map {source.name}", **plan_schema(plan)} for plan in source.plans
+        ({"description": f"{plan.type_name or 'event'}, through map {source.name}", **plan_schema(plan)}, plan)
+        for plan in source.plans
     ]
+
+
+def _tagged(schema: dict[str, Any], sources: Sequence[Source], source: Source, plan: Plan | None) -> dict[str, Any]:
+    """Return a schema with the members that tell the events of several maps and types apart."""
+    tags = dict(tags_of(sources, source, plan))
+    properties = {**{name: {"const": text} for name, text in tags.items()}, **schema["properties"]}
+    return {**schema, "properties": properties, "required": [*tags, *schema["required"]]}
 
 
 def _object(map_name: str, properties: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from ecli_schemas.errors import EcliError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from ecli_runtime.stream import Source
 
@@ -32,11 +32,13 @@ class Fields:
             if name not in known:
                 raise EcliError(f"--fields: there is no member {name!r}", _nearest(name, known))
 
+    def names(self, members: Collection[str]) -> tuple[str, ...]:
+        """Return the chosen ones of an event's members, in the order to show them."""
+        return tuple(name for name in self._shown or members if name in members and name not in self._left_out)
+
     def pick(self, event: Event) -> Event:
-        """Return an event with the chosen members alone; of those it has."""
-        names = self._shown or list(event)
-        values = {name: event[name] for name in names if name in event and name not in self._left_out}
-        return Event(values, event.source, event.type_name)
+        """Return an event with the chosen members alone."""
+        return Event({name: event[name] for name in self.names(event)}, event.source, event.type_name)
 
 
 def _members(source: Source) -> list[str]:

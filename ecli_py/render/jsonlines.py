@@ -1,4 +1,4 @@
-"""Events as JSON lines."""
+"""Decoded values as JSON."""
 
 from __future__ import annotations
 
@@ -12,19 +12,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ecli_runtime.decode.events import Event
-
-
-class JsonLines:
-    """One JSON object for each event, members in the order of the C struct. NaN and infinity, which JSON lacks, are null."""
-
-    def render(self, event: Event) -> str:
-        """Return the line of an event, newline included."""
-        return to_json(event) + "\n"
-
 
 def to_json(value: Any) -> str:
-    """Return a decoded value as JSON without blanks; text is not reduced to ASCII."""
+    """Return a decoded value as JSON without blanks; text is not reduced to ASCII, and NaN and infinity are null."""
     if isinstance(value, str):
         return _quote(value)
     if isinstance(value, bool):

@@ -36,6 +36,11 @@ class Background:
         finally:
             self._ended.release()
 
+    @property
+    def ended(self) -> bool:
+        """Whether the action has ended, so that nothing here waits any more."""
+        return not self._ended.locked()
+
     def wait(self) -> None:
         """Wait until the action has ended, however it did. An exception of a signal handler is raised only then.
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ecli_packager.build import Request, build
-from ecli_py.render.jsonlines import JsonLines
-from ecli_runtime.decode.events import Event
+from ecli_py.render.jsonlines import to_json
 from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.opening import OpenSession
 from ecli_schemas.model import Package
@@ -49,5 +48,5 @@ def decode(package: Package, samples: str) -> str:
             plans = sources[name].plans
             values = [make_decoder(plan)(bytes.fromhex(part)) for plan, part in zip(plans, parts, strict=True)]
             event = dict(zip(("key", "value"), values, strict=True)) if len(values) == 2 else values[0]
-            lines.append(JsonLines().render(Event(event, sources[name], "")))
+            lines.append(to_json(event) + "\n")
     return "".join(lines)

@@ -167,6 +167,21 @@ def make_program(plan: Plan, style: Style, where: Any = None) -> LineProgram:
     return LineProgram(plan.byteorder, code, stripped, portable, where)
 
 
+def heading(plan: Plan, style: Style) -> bytes:
+    """Return the line above the columns of text, or above CSV, without the line feed; nothing for JSON."""
+    chosen = [op for op, _body in _chosen(plan, style.fields)]
+    if style.kind == "csv":
+        return b",".join(csv_cell(name.encode()) for name in (*(tag for tag, _text in style.tags), *(op.name for op in chosen)))
+    if style.kind == "json":
+        return b""
+    widths = (*style.widths, *[0] * len(chosen))
+    cells = [
+        (op.name.upper().rjust if _is_right(op) else op.name.upper().ljust)(width)
+        for op, width in zip(chosen, widths, strict=False)
+    ]
+    return "  ".join(cells).rstrip().encode()
+
+
 def default_widths(plan: Plan, fields: tuple[str, ...] | None = None) -> tuple[int, ...]:
     """Return widths that suit what such members usually hold, those of the headings at least; 0 for nested members."""
     return tuple(_width(op) and max(_width(op), len(op.name)) for op, _body in _chosen(plan, fields))

@@ -2,20 +2,22 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+import struct
 
 import pytest
 
 from ecli_py.commands.run import closing_line, parse_duration, parse_latency_ms
+from ecli_py.output import Clock, Format, Output
 from ecli_py.render.fields import Fields
 from ecli_py.render.histogram import log2_histogram
-from ecli_py.render.jsonlines import JsonLines
-from ecli_py.render.text import Text
+from ecli_py.render.jsonlines import to_json
+from ecli_py.render.text import event_text
 from ecli_runtime.btf import Btf
 from ecli_runtime.decode.events import Event
 from ecli_runtime.decode.plan import Plan, make_plan
+from ecli_runtime.read.run import Run
 from ecli_runtime.session import Stats
-from ecli_runtime.stream import Source
+from ecli_runtime.stream import Readings, Samples, Source
 from ecli_schemas.errors import EcliError
 from ecli_schemas.model import Sample
 from tests.btf_builder import BtfBuilder
@@ -30,44 +32,93 @@ def plan() -> Plan:
     return make_plan(Btf(builder.section()), event)
 
 
-def event(**values: Any) -> Event:
-    source = Source("events", (plan(),))
-    return Event({"pid": 7, "kind": "EXEC", "comm": "sh", "at": {"a": 1, "b": 2}, **values}, source, "event")
+PAIR = struct.Struct("<II16sII4x")
+
+
+def source() -> Source:
+    return Source("events", (plan(),))
+
+
+def samples(*rows: tuple[int, int, bytes, int, int], of: Source | None = None) -> Samples:
+    its_source = of or source()
+    return Samples(its_source, its_source.plans[0], Run.of([PAIR.pack(*row) for row in rows]))
+
+
+def render(form: Format, *chunks: Samples | Readings, limit: int = -1) -> str:
+    """Return what a run would write; all chunks are of one source."""
+    output = Output([chunks[0].source], form, Clock(0, 0, 0, "x86_64"))
+    return b"".join(output.render(chunk, limit)[0] for chunk in chunks).decode()
+
+
+TEXT, JSON, CSV = Format("text"), Format("json"), Format("csv")
+SHELL = (7, 0, b"sh", 1, 2)
 
 
 def test_columns_are_aligned_under_one_heading() -> None:
-    text = Text()
-    heading, first, second = (text.render(event()) + text.render(event(pid=4194304, comm="a longer name"))).splitlines()
+    chunk = samples(SHELL, (4194304, 1, b"a longer name", 1, 2))
+    heading, first, second = render(TEXT, chunk).splitlines()
     assert re.split(r"\s{2,}", heading) == ["TIME", "PID", "KIND", "COMM", "AT"]
-    for line, pid, comm in ((first, "7", "sh"), (second, "4194304", "a longer name")):
-        assert line[heading.index("PID") + 3 - len(pid) :].startswith(f"{pid}  EXEC  ")
+    for line, pid, kind, comm in ((first, "7", "EXEC", "sh"), (second, "4194304", "EXIT", "a longer name")):
+        assert line[heading.index("PID") + 3 - len(pid) :].startswith(f"{pid}  {kind}  ")
         assert line[heading.index("COMM") :].startswith(comm + "  ")
         assert line[heading.index("AT") :] == '{"a":1,"b":2}'
 
 
-def test_another_type_has_its_own_heading() -> None:
-    text = Text()
-    text.render(event())
-    other = Event({"data": "ff"}, Source("raw", ()), "")
-    assert text.render(other).splitlines()[1].split() == ["TIME", "DATA"]
-    assert text.render(event()).splitlines()[1].startswith("TIME")
+def test_a_heading_comes_once_and_again_after_something_else() -> None:
+    chunk = samples(SHELL)
+    unknown = Samples(chunk.source, None, Run.of([b"\xff"]))
+    lines = render(TEXT, chunk, chunk, unknown, chunk).splitlines()
+    assert [line.split()[0] == "TIME" for line in lines if line] == [True, False, False, False, True, False]
+    assert lines[3].split()[1] == "ff"
+
+
+def test_a_terminal_gets_lines_that_fit_and_a_bold_heading() -> None:
+    chunk = samples((7, 0, b"a-very-long-name", 1, 2))
+    heading, line = render(Format("text", "pid,comm", columns=28, colour=True), chunk).splitlines()
+    assert heading == "\x1b[1mTIME          PID  COMM\x1b[0m"
+    assert line[10:] == "      7  a-ve…name"
 
 
 def test_control_characters_do_not_reach_the_terminal() -> None:
-    line = Text().render(event(comm="a\x1b[31m\nb"))
+    line = render(TEXT, samples((7, 0, b"a\x1b[31m\nb", 1, 2)))
     assert "\x1b" not in line
     assert "a\\x1b[31m\\nb" in line
 
 
 def test_json_keeps_the_order_of_members_and_the_text_as_it_is() -> None:
-    line = JsonLines().render(event(comm='é"\n'))
+    line = render(JSON, samples((7, 0, 'é"\n'.encode(), 1, 2)))
     assert line == '{"pid":7,"kind":"EXEC","comm":"é\\"\\n","at":{"a":1,"b":2}}\n'
     assert json.loads(line)["comm"] == 'é"\n'
 
 
 def test_json_has_no_nan() -> None:
-    line = JsonLines().render(event(at=[float("nan"), {"x": float("inf")}, 1.5]))
+    line = to_json({"at": [float("nan"), {"x": float("inf")}, 1.5]})
     assert json.loads(line)["at"] == [None, {"x": None}, 1.5]
+
+
+def test_json_tells_maps_and_types_apart_where_there_are_several() -> None:
+    two = Source("events", (plan(), plan().replace(type_name="other")))
+    output = Output([two, Source("more", ())], JSON, Clock(0, 0, 0, "x86_64"))
+    known, unknown = samples(SHELL, of=two), Samples(Source("more", ()), None, Run.of([b"\xff"]))
+    assert output.render(known, -1)[0].startswith(b'{"@map":"events","@type":"event","pid":7,')
+    assert output.render(unknown, -1)[0] == b'{"@map":"more","data":"ff"}\n'
+
+
+def test_csv_has_one_heading_and_quotes_where_they_are_needed() -> None:
+    chunk = samples(SHELL, (8, 1, b'a,"b"', 1, 2))
+    assert render(CSV, chunk, chunk).splitlines() == [
+        "pid,kind,comm,at",
+        *['7,EXEC,sh,"{""a"":1,""b"":2}"', '8,EXIT,"a,""b""","{""a"":1,""b"":2}"'] * 2,
+    ]
+    with pytest.raises(EcliError, match="several types"):
+        Output([chunk.source, Source("more", (plan(),))], CSV, Clock(0, 0, 0, ""))
+
+
+def test_a_limit_ends_in_the_middle_of_a_run() -> None:
+    chunk = samples(SHELL, SHELL, SHELL)
+    output = Output([chunk.source], JSON, Clock(0, 0, 0, ""))
+    lines, shown = output.render(chunk, 2)
+    assert (lines.count(b"\n"), shown) == (2, 2)
 
 
 def test_a_histogram() -> None:
@@ -86,11 +137,11 @@ def test_counts_beyond_32_bits_are_drawn_in_proportion() -> None:
 
 
 def test_readings_of_a_map() -> None:
-    pairs = Source("counts", (), Sample(1000))
-    line = Text().render(Event({"key": 3, "value": {"n": 1}}, pairs, ""))
-    assert line.split(maxsplit=1)[1] == '3  {"n":1}\n'
+    pairs = Readings(Source("counts", (), Sample(1000)), [(b"\3", b"\1\2")])
+    assert render(TEXT, pairs).split()[1:] == ["03", "0102"]
+    assert render(JSON, pairs) == '{"key":"03","value":"0102"}\n'
     hists = Source("hists", (), Sample(1000, "log2_hist", "usecs"))
-    lines = Text().render(Event({"key": 3, "value": {"total": 9, "slots": [1]}}, hists, "")).splitlines()
+    lines = event_text(Event({"key": 3, "value": {"total": 9, "slots": [1]}}, hists, "")).splitlines()
     assert lines[0].endswith("hists[3]  total = 9")
     assert lines[1].split()[0] == "usecs"
 
@@ -114,15 +165,15 @@ def test_what_is_no_duration(text: str) -> None:
     [("comm,pid", ["comm", "pid"]), ("-at,-pid", ["kind", "comm"]), ("pid, comm,-pid", ["comm"]), ("at", ["at"])],
 )
 def test_fields_pick_and_order_members(text: str, names: list[str]) -> None:
-    picked = Fields(text, [event().source]).pick(event())
-    assert list(picked) == names
-    assert re.split(r"\s{2,}", Text().render(picked).splitlines()[0]) == ["TIME", *(name.upper() for name in names)]
+    assert list(json.loads(render(Format("json", text), samples(SHELL)))) == names
+    heading = render(Format("text", text), samples(SHELL)).splitlines()[0]
+    assert heading.split() == ["TIME", *(name.upper() for name in names)]
 
 
 @pytest.mark.parametrize(("text", "hint"), [("com", "did you mean comm?"), ("-xyz", "members: pid, kind, comm, at")])
 def test_fields_that_there_are_not(text: str, hint: str) -> None:
     with pytest.raises(EcliError, match="--fields: there is no member") as caught:
-        Fields(text, [event().source])
+        Fields(text, [source()])
     assert caught.value.hint == hint
 
 
