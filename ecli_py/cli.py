@@ -21,6 +21,7 @@ COMMANDS = {
     "init": "write a starter for a new tool",
     "schema": "print the JSON Schema of a package's events",
     "inspect": "show what a package is and what it can do",
+    "doctor": "show what this machine can do with packages",
 }
 
 

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import ecli_packager
-import ecli_py
-import ecli_runtime
-import ecli_schemas
 from ecli_schemas.read import read_package
 from ecli_schemas.write import write_package
 from tests.cli import Ecli
-from tests.machine import NOBODY, hiding, python_for_anybody
+from tests.machine import hiding
 from tests.programs import EVENT, RINGBUF, source
 
 pytestmark = pytest.mark.kernel
@@ -39,19 +34,6 @@ def package(packages: Path) -> Path:
 
 
 # --- run ---
-
-
-@pytest.fixture
-def ordinary_user() -> Iterator[Ecli]:
-    """The command line for somebody who may do nothing, with copies of all that root's directories hide from him."""
-    python = python_for_anybody()
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        for each in (ecli_py, ecli_packager, ecli_runtime, ecli_schemas):
-            assert each.__file__
-            shutil.copytree(Path(each.__file__).parent, directory / each.__name__)
-        directory.chmod(0o755)
-        yield Ecli(directory, python=python, environment={"PYTHONPATH": name, "HOME": name}, user=NOBODY)
 
 
 def test_no_permission(ordinary_user: Ecli, package: Path) -> None:
