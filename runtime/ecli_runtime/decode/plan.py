@@ -53,6 +53,7 @@ class Op(Record):
     body: int = 0
     names: tuple[tuple[int, str], ...] = ()
     type_name: str = ""
+    meaning: str = ""
 
 
 class Plan(Record):
