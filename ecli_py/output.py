@@ -17,11 +17,12 @@ from ecli_schemas.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any, Literal
+    from typing import Literal
 
     from ecli_runtime.decode.events import Event
     from ecli_runtime.decode.lines import LineProgram
     from ecli_runtime.decode.plan import Plan
+    from ecli_runtime.decode.predicate import Predicate
     from ecli_runtime.stream import Chunk, Source
 
 _TIME_WIDTH = 8
@@ -99,9 +100,9 @@ class Output:
             fields = Fields(form.fields, sources)
             self._pick = fields.pick
             names = [fields.names([op.name for op in plan.top_level()]) for plan in plans]
-        predicates: list[Any] = [None] * len(plans)
+        predicates: list[Predicate | None] = [None] * len(plans)
         if form.where is not None:
-            predicates = _predicates(form.where, plans)
+            predicates = _predicates(form.where, plans, clock.arch)
         if form.kind == "csv":
             _check_table(sources)
         wanted = {id(plan): each for plan, each in zip(plans, zip(names, predicates, strict=True), strict=True)}
@@ -111,7 +112,7 @@ class Output:
                 never = chosen == () or (form.where is not None and predicate is None)
                 self._renderers[id(plan)] = None if never else self._renderer(source, plan, chosen, predicate)
 
-    def _renderer(self, source: Source, plan: Plan, names: tuple[str, ...] | None, predicate: Any) -> _Renderer:
+    def _renderer(self, source: Source, plan: Plan, names: tuple[str, ...] | None, predicate: Predicate | None) -> _Renderer:
         form, clock = self._form, self._clock
         tags = tags_of(self._sources, source, plan) if form.kind == "json" else ()
         widths: tuple[int, ...] = ()
@@ -204,12 +205,12 @@ def tags_of(sources: Sequence[Source], source: Source, plan: Plan | None) -> tup
     return (*tags, ("@type", plan.type_name)) if plan is not None and len(source.plans) > 1 else tags
 
 
-def _predicates(text: str, plans: Sequence[Plan]) -> list[Any]:
+def _predicates(text: str, plans: Sequence[Plan], arch: str) -> list[Predicate | None]:
     from ecli_runtime.decode.where import parse_for
 
     if not plans:
         raise EcliError("--where: this package has no events to choose from", "it reads maps, whose entries are all shown")
-    return parse_for(text, plans)
+    return parse_for(text, plans, arch)
 
 
 def _check_table(sources: Sequence[Source]) -> None:

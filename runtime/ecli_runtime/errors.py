@@ -16,6 +16,7 @@ __all__ = [
     "OptionError",
     "UnsupportedFeatureError",
     "VerifierError",
+    "WhereError",
 ]
 
 
@@ -40,6 +41,20 @@ class DecodeError(EcliError):
     def __init__(self, type_name: str, byte_offset: int, need: int, got: int) -> None:
         super().__init__(f"sample too short for {type_name}: need {need} bytes at offset {byte_offset}, got {got}")
         self.type_name, self.byte_offset, self.need, self.got = type_name, byte_offset, need, got
+
+
+class WhereError(EcliError):
+    """A condition on events (``--where``) cannot be understood, or does not fit the events.
+
+    Args:
+        message: What is wrong.
+        column: Where in the expression, counted from 1.
+        hint: What to try next.
+    """
+
+    def __init__(self, message: str, column: int, hint: str = "") -> None:
+        super().__init__(f"--where: {message} at column {column}", hint)
+        self.column = column
 
 
 class OptionError(EcliError):
