@@ -389,6 +389,13 @@ def test_events_that_are_no_struct(make: Make, body: str, said: str, name: str, 
         assert make_decoder(plan)(b"abc".ljust(64, b"\0")) == {"value": event}
 
 
+def test_a_type_that_a_function_declares_for_itself(make: Make) -> None:
+    body = "struct inner { int v[3]; } *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0); if (e) bpf_ringbuf_discard(e, 0);"
+    with pytest.raises(ExportError, match="struct inner is declared inside of a function") as caught:
+        make("RING(events);" + PROGRAM % body)
+    assert caught.value.hint == "declare it outside"
+
+
 def test_events_may_be_of_a_type_of_the_kernel(make: Make) -> None:
     body = "void *it = bpf_ringbuf_reserve(&events, 20, 0); if (it) bpf_ringbuf_discard(it, 0);"
     text = "#include <linux/ip.h>\nRING(events);" + PROGRAM % body
