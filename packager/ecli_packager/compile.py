@@ -87,7 +87,8 @@ class Compiler:
             # vmlinux.h declares the kernel's kfuncs; a source that has one of these names for itself must win.
             done, data = self._run(source, referenced, ("-DBPF_NO_KFUNC_PROTOTYPES",))
         if done.returncode and self.includes.vmlinux and self._clashes_with_author(done.stderr):
-            done, data = self._run_without_clashes(self.includes.vmlinux, source, referenced)
+            again, data = self._run_without_clashes(self.includes.vmlinux, source, referenced)
+            done = done if again.returncode else again
         if done.returncode:
             raise CompileError(f"{source}: compilation failed", done.stderr, self._hint(done.stderr))
         return data, done.stderr

@@ -190,8 +190,8 @@ class TypeFinder:
         message = f"map {map_name}: cannot tell the type of {what}"
         if declared:
             message += f"; the source declares {', '.join(declared)}"
-        hint = f"say which: --export '{map_name}={declared[0] if declared else 'struct NAME'}'"
-        return ExportError(message, f"{hint}; the struct needs a name, and its declaration must not be inside of a function")
+        hint = f"say which: --export '{map_name}=struct NAME', also one of the kernel, or a number or array: 'char[64]'"
+        return ExportError(message, f"{hint}; a struct needs a name, and a declaration outside of functions")
 
 
 def _source(variable: Local) -> _Source:
