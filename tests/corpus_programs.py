@@ -1,6 +1,7 @@
 """The corpus: programs in the idioms of public tools, and what each says that the packager must find without a hint.
 
-A program says so in its first comments: ``// expect: MAP=struct A|struct B, MAP=…`` and ``// options: NAME NAME …``.
+A program says so in its first comments: ``// expect: MAP=struct A|struct B, MAP=…``, ``// options: NAME NAME …`` and, where a
+member tells types of one size apart, ``// tags: A=VALUE|VALUE, B=…``.
 """
 
 from __future__ import annotations
@@ -17,18 +18,20 @@ CORPUS = {path.name.partition(".")[0]: path for path in sorted((Path(__file__).p
 
 @dataclass(frozen=True)
 class Expected:
-    """What a package must have: map → names of its event types, and names of options."""
+    """What a package must have: map → names of its event types, names of options, and event type → values of its tag."""
 
     exports: dict[str, list[str]]
     options: list[str]
+    tags: dict[str, tuple[int, ...]]
 
 
 def expected(name: str) -> Expected:
     """Return what a program of the corpus says that its package must have."""
-    said = dict(re.findall(r"^// (expect|options):(.*)$", CORPUS[name].read_text(), re.MULTILINE))
+    said = dict(re.findall(r"^// (expect|options|tags):(.*)$", CORPUS[name].read_text(), re.MULTILINE))
     exports = dict(re.findall(r"(\w+)=([^,]+)", said["expect"]))
     types = {key: sorted(each.strip().removeprefix("struct ") for each in value.split("|")) for key, value in exports.items()}
-    return Expected(types, sorted(said["options"].split()))
+    tags = {key: tuple(map(int, value.split("|"))) for key, value in re.findall(r"(\w+)=([^,]+)", said.get("tags", ""))}
+    return Expected(types, sorted(said["options"].split()), tags)
 
 
 @cache

@@ -15,7 +15,7 @@ from ecli_packager.bytecode import EventCall, event_calls
 from ecli_packager.compile import LIBBPF, SYSTEM, VMLINUX, Compiler, Includes, link
 from ecli_packager.describe import Sources, describe, exports_of
 from ecli_packager.dwarf import Declarations, read_declarations
-from ecli_packager.errors import CompileError, ToolchainError
+from ecli_packager.errors import CompileError, ExportError, ToolchainError
 from ecli_packager.exports import TypeFinder, calls_of, check_header, header_structs
 from ecli_packager.names import composite, find_type, nameable, type_at
 from ecli_packager.tags import Said, infer_tags, said_tag, same_sizes
@@ -119,6 +119,7 @@ def build(request: Request) -> Result:
         said = {**typed, **exports_of(event_maps, declared, sources), **asked}
         types = finder.choose(event_maps, [call for unit in units for call in unit.calls], said)
         absent = {c_name for names in types.values() for c_name in names if find_type(opened.btf, c_name) is None}
+        _refuse_unreachable(absent - {struct.c_name for struct in declared.structs}, units, compilers[0])
         bound = any(opened.btf.find(each, KIND_STRUCT) for each in _REGISTER_STRUCTS)
         btf = opened.btf
     objects = {compiler.arch.name: _object(compiler, units, absent) for compiler in compilers[1:]}
@@ -170,6 +171,13 @@ def _tag(package: Package, types: Mapping[str, list[str]], btf: Btf, said: Mappi
 
 def _enumerators(btf: Btf) -> dict[str, int]:
     return {name: value for _id, found in btf.types() if isinstance(found, Enum) for name, value in found.enumerators}
+
+
+def _refuse_unreachable(names: set[str], units: list[_Unit], compiler: Compiler) -> None:
+    for name in sorted(names):
+        if not any(compiler.declares(unit.source, name) for unit in units):
+            message = f"{name} is declared inside of a function, so its definition cannot get into the package"
+            raise ExportError(message, "declare it outside")
 
 
 def _refuse_repeated(sources: tuple[Path, ...]) -> None:

@@ -51,7 +51,10 @@ PSEUDO_CALL = 1  # source register of a call: of a subprogram
 R_BPF_64_64, R_BPF_64_32 = 1, 10  # relocations of a 64-bit load and of a call; LLVM's BPF ABI
 
 # Helpers by number (___BPF_FUNC_MAPPER in include/uapi/linux/bpf.h).
-MAP_LOOKUP_ELEM, RINGBUF_RESERVE, RINGBUF_SUBMIT, MAP_LOOKUP_PERCPU_ELEM, RINGBUF_RESERVE_DYNPTR = 1, 131, 132, 195, 198
+RINGBUF_RESERVE, RINGBUF_SUBMIT, RINGBUF_RESERVE_DYNPTR = 131, 132, 198
+# Those that return the address of a value in the map that is their first argument: bpf_map_lookup_elem and its per-CPU kind, and
+# those of the storage of control groups, sockets, inodes and tasks.
+LOOKUP_HELPERS = frozenset((1, 81, 107, 145, 156, 195, 210))
 READING_HELPERS = frozenset((1, 2, 3, 25, 111, 121, 130, RINGBUF_SUBMIT, 195))  # of maps and events: they write to no argument
 # Those that make events → registers that hold the map, the data (0: it is the result) and the size.
 EVENT_HELPERS = {
@@ -70,6 +73,7 @@ DYNPTR_HELPERS = {
 
 
 MAX_VALUES = 8  # more possibilities than this are as good as none
+MAX_STATES = 8  # of one instruction; more are joined
 MAX_CONTEXTS = 32  # for a subprogram that is called in more ways than this, the ways are joined
 
 
@@ -83,7 +87,7 @@ class EventCall:
         origins: Where its bytes may be from, as far as known.
         function: The function that calls.
         byte_offset: Of the instruction after the call, from the start of the function's section.
-        holders: Registers that hold the address of its bytes before the call.
+        holders: Registers that hold the address of its bytes before the call; none where it reserves them.
         copies: Where else the function has that address: byte offset of an instruction, and a register before it.
         contents: Its bytes, where they were asked for and as far as they are constants: at the call, or when a record that it
             reserves is submitted.
@@ -156,6 +160,11 @@ class State:
     slots: dict[int, frozenset[Known]] = field(default_factory=dict)
     memory: Memory = field(default_factory=dict)
 
+    @cached_property
+    def maps(self) -> _Maps:
+        """Which register holds the address of which map. Ways that differ in this are not joined: each map has its own events."""
+        return frozenset((at, each) for at, known in self.registers.items() for each in known if isinstance(each, MapAddress))
+
     def with_memory(self, memory: Memory) -> State:
         """Return the same state but for its memory."""
         return State(self.registers, self.slots, memory)
@@ -165,6 +174,8 @@ class State:
         return State(_join(self.registers, other.registers), _join(self.slots, other.slots), _join(self.memory, other.memory))
 
 
+_Maps = frozenset[tuple[int, MapAddress]]
+_States = list[tuple[int, State]]  # before the instruction of an index, in its order; several for one that differ in their maps
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
@@ -297,8 +308,8 @@ class _Interpreter:
         while self._dirty:
             self._states(self._dirty.pop(0))
 
-    def states(self, function: Function) -> Iterator[dict[int, State]]:
-        """Yield the state before each instruction that can be reached, for each way that a function is called."""
+    def states(self, function: Function) -> Iterator[_States]:
+        """Yield the states before each instruction that can be reached, for each way that a function is called."""
         for context in list(self._contexts[function.name].values()):
             yield self._states(context)
 
@@ -321,17 +332,20 @@ class _Interpreter:
             self._dirty.append(contexts[key])
         return contexts[key]
 
-    def _states(self, context: _Context) -> dict[int, State]:
-        states: dict[int, State] = {}
+    def _states(self, context: _Context) -> _States:
+        states: dict[tuple[int, _Maps | None], State] = {}
+        kinds: dict[int, int] = {}  # index → states there
         code = context.function.code
         pending = [(min(code), context.entry)] if code else []
         while pending:
             index, state = pending.pop()
-            before = states.get(index)
+            key = index, state.maps if kinds.get(index, 0) < MAX_STATES or (index, state.maps) in states else None
+            before = states.get(key)
             joined = state if before is None else before.join(state)
             if joined == before or index not in code:
                 continue
-            states[index] = joined
+            kinds[index] = kinds.get(index, 0) + (before is None)
+            states[key] = joined
             instruction = code[index]
             if instruction.opcode == EXIT:
                 result = joined.registers.get(0)
@@ -340,7 +354,7 @@ class _Interpreter:
             after = self._after(context, index, instruction, joined)
             if after is not None:
                 pending += [(each, after) for each in _successors(index, instruction)]
-        return states
+        return sorted(((index, state) for (index, _maps), state in states.items()), key=lambda each: each[0])
 
     def _after(self, context: _Context, index: int, instruction: Instruction, state: State) -> State | None:
         if _is_subprogram_call(instruction):
@@ -421,7 +435,7 @@ def _memory_after_store(instruction: Instruction, state: State, byteorder: ByteO
 
 
 def _helper_result(index: int, instruction: Instruction, state: State) -> Values:
-    if instruction.source == 0 and instruction.immediate in (MAP_LOOKUP_ELEM, MAP_LOOKUP_PERCPU_ELEM):
+    if instruction.source == 0 and instruction.immediate in LOOKUP_HELPERS:
         maps = state.registers.get(1, frozenset())
         return frozenset(MapValue(each.name, 0, index) for each in maps if isinstance(each, MapAddress)) or None
     return None
@@ -468,6 +482,8 @@ _ARITHMETIC: dict[int, Callable[[int, int], int]] = {
 
 def _compute(opcode: int, left: Values, right: Values) -> Values:
     operation = _ARITHMETIC.get(opcode & 0xF0)
+    if opcode == CLASS_ALU64 | SOURCE_REGISTER and (arrays := _whole(left) or _whole(right)):  # an element of a global array
+        return arrays
     if not left or not right or operation is None or len(left) * len(right) > MAX_VALUES:
         return None
     found: set[Known] = set()
@@ -485,54 +501,61 @@ def _compute(opcode: int, left: Values, right: Values) -> Values:
     return frozenset(found)
 
 
-def _events(function: Function, states: dict[int, State]) -> Iterator[EventCall]:
-    dynptrs: dict[Known, frozenset[Known]] = {}  # address of a dynptr on the stack → what ring buffers it is of
-    filled = set()  # dynptrs whose first bytes are written in a piece of known size
+def _whole(values: Values) -> Values:
+    return values if values and all(isinstance(each, MapAddress) for each in values) else None
+
+
+def _events(function: Function, states: _States) -> Iterator[EventCall]:
+    dynptrs: dict[Known, EventCall] = {}  # address of a dynptr on the stack → the call that reserves what it is of
+    filled = set()  # dynptrs that are written in one piece, or whose first piece is all whose size is known
     reserved = []
     submitted = _submitted(function, states)
-    for index in sorted(states):
-        instruction, registers = function.code[index], states[index].registers
+    for index, state in states:
+        instruction, registers = function.code[index], state.registers
         if instruction.opcode != CALL or instruction.source != 0:
             continue
         helper = instruction.immediate
         if helper in EVENT_HELPERS:
             map_register, data_register, size_register = EVENT_HELPERS[helper]
             maps = registers.get(map_register, frozenset())
-            call = _event(function, index, registers, maps, data_register, size_register)
+            call = _event(function, index, registers, _names(maps), data_register, size_register)
             if len(call.sizes_bytes) == 1:
                 (size_bytes,) = call.sizes_bytes
-                held = read(states[index].memory, registers.get(data_register), size_bytes)
+                held = read(state.memory, registers.get(data_register), size_bytes)
                 held = submitted.get(index, ()) if helper == RINGBUF_RESERVE else held
                 call = replace(call, contents=held[:size_bytes])
-            if helper == RINGBUF_RESERVE_DYNPTR and not call.sizes_bytes:
+            call = replace(call, copies=_copies(function, states, registers.get(data_register)))
+            if helper == RINGBUF_RESERVE_DYNPTR:
                 pointers = registers.get(4, frozenset())
-                dynptrs.update(dict.fromkeys(pointers, maps))
+                dynptrs.update(dict.fromkeys(pointers, call))
                 reserved.append((pointers, call))
             else:
-                yield replace(call, copies=_copies(function, states, registers.get(data_register)))
+                yield call
         elif helper in DYNPTR_HELPERS:
             offset_register, data_register, size_register = DYNPTR_HELPERS[helper]
             for pointer in registers.get(1, frozenset()) & dynptrs.keys():
-                call = _event(function, index, registers, dynptrs[pointer], data_register, size_register)
-                if registers.get(offset_register) == frozenset({Const(0)}) and call.sizes_bytes:
+                whole = dynptrs[pointer]
+                call = _event(function, index, registers, whole.maps, data_register, size_register)
+                first = registers.get(offset_register) == frozenset({Const(0)})
+                if first and call.sizes_bytes and whole.sizes_bytes in (frozenset(), call.sizes_bytes):
                     filled.add(pointer)
                     yield call
     yield from (call for pointers, call in reserved if not pointers & filled)
 
 
-def _copies(function: Function, states: dict[int, State], address: Values) -> frozenset[tuple[int, int]]:
+def _copies(function: Function, states: _States, address: Values) -> frozenset[tuple[int, int]]:
     return frozenset(
         (function.start + index * 8, register)
-        for index, state in states.items()
+        for index, state in states
         for register, values in state.registers.items()
         if address and values == address
     )
 
 
-def _submitted(function: Function, states: dict[int, State]) -> dict[int, Contents]:
+def _submitted(function: Function, states: _States) -> dict[int, Contents]:
     """Return what the records that a function reserves and submits hold then, by the index of the call that reserves."""
     found: dict[int, Contents] = {}
-    for index, state in states.items():
+    for index, state in states:
         instruction = function.code[index]
         if instruction.opcode != CALL or instruction.source or instruction.immediate != RINGBUF_SUBMIT:
             continue
@@ -548,21 +571,26 @@ def _either(one: Contents, other: Contents) -> Contents:
     return tuple(a | b if a and b else None for a, b in zip(one, other, strict=False))
 
 
+def _names(maps: frozenset[Known]) -> frozenset[str]:
+    return frozenset(each.name for each in maps if isinstance(each, MapAddress))
+
+
 def _event(
     function: Function,
     index: int,
     registers: dict[int, frozenset[Known]],
-    maps: frozenset[Known],
+    maps: frozenset[str],
     data_register: int,
     size_register: int,
 ) -> EventCall:
     origins = registers.get(data_register, frozenset()) if data_register else frozenset()
+    given = frozenset({data_register} if data_register else ())
     sizes = registers.get(size_register, frozenset())
     return EventCall(
-        frozenset(each.name for each in maps if isinstance(each, MapAddress)),
+        maps,
         frozenset(each.value for each in sizes if isinstance(each, Const)) if not _is_given(sizes) else frozenset(),
         frozenset(function.frame(index, each) if isinstance(each, Stack) else each for each in origins),
         function.name,
         function.start + (index + 1) * 8,
-        frozenset(register for register, values in registers.items() if origins and values == origins),
+        frozenset(register for register, values in registers.items() if origins and values == origins) | given,
     )

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from ecli_packager.errors import CompileError
 from ecli_packager.toolchain import Arch, Clang, SystemHeaders
+from ecli_packager.vmlinux import without_clashes
 from ecli_runtime.errors import LibbpfError
 from ecli_runtime.libbpf._ffi import lib
 
@@ -25,6 +26,11 @@ LIBBPF, VMLINUX, SYSTEM = "libbpf", "kernel", "system"
 
 
 _CLASH = re.compile(r"conflicting types for|static declaration of .* follows non-static|redefinition of .* as different kind")
+
+# Headers of the C library that serve beside vmlinux.h, which has their types.
+_BESIDE_VMLINUX = Path(__file__).parent / "include"
+
+_MAX_ROUNDS = 4  # what is renamed may be what another name was defined by
 
 # What older compilers only warned of and clang has made an error since: programs written for those must build unmodified.
 _ONLY_WARNINGS = ("int-conversion", "incompatible-pointer-types", "incompatible-function-pointer-types", "implicit-int")
@@ -80,9 +86,40 @@ class Compiler:
         if done.returncode and _CLASH.search(done.stderr):
             # vmlinux.h declares the kernel's kfuncs; a source that has one of these names for itself must win.
             done, data = self._run(source, referenced, ("-DBPF_NO_KFUNC_PROTOTYPES",))
+        if done.returncode and self.includes.vmlinux and self._clashes_with_author(done.stderr):
+            again, data = self._run_without_clashes(self.includes.vmlinux, source, referenced)
+            done = done if again.returncode else again
         if done.returncode:
             raise CompileError(f"{source}: compilation failed", done.stderr, self._hint(done.stderr))
         return data, done.stderr
+
+    def _clashes_with_author(self, diagnostics: str) -> bool:
+        """Tell whether a name of ``vmlinux.h`` is the only trouble, and no header of the system is involved."""
+        return "vmlinux.h:" in diagnostics and "redefinition" in diagnostics and not self._system_header(diagnostics)
+
+    def _run_without_clashes(
+        self, vmlinux: Path, source: Path, referenced: Sequence[str]
+    ) -> tuple[subprocess.CompletedProcess[str], bytes]:
+        """Compile with a ``vmlinux.h`` that leaves to the author the names that he has for himself: other kernels lack them."""
+        with tempfile.TemporaryDirectory(prefix="ecli-") as temporary:
+            header = Path(temporary) / "vmlinux.h"
+            text = (vmlinux / "vmlinux.h").read_text()
+            compiler = replace(self, includes=replace(self.includes, vmlinux=header.parent))
+            for _ in range(_MAX_ROUNDS):
+                header.write_text(text)
+                flags = ("-DBPF_NO_KFUNC_PROTOTYPES", "-ferror-limit=0", "-fno-color-diagnostics")
+                done, data = compiler._run(source, referenced, flags)
+                changed = without_clashes(text, done.stderr) if done.returncode else text
+                if changed == text:
+                    break
+                text = changed
+            return done, data
+
+    def _system_header(self, diagnostics: str) -> str:
+        """Return the header of the system, as an author includes it, that comes first in diagnostics; empty: none does."""
+        roots = [re.escape(str(each)) for each in (*self.includes.system.directories, self.includes.system.root.parent.parent)]
+        found = re.search(rf"(?:{'|'.join(roots)})/(?:include/)?([\w./-]+\.h):\d+", diagnostics)
+        return found[1] if found else ""
 
     def declares(self, source: Path, c_name: str) -> bool:
         """Tell whether a complete type of that name can be used at the end of a source."""
@@ -109,7 +146,7 @@ class Compiler:
 
     def _command(self, directory: Path) -> list[str]:
         includes = self.includes
-        places = {directory: ".", includes.libbpf: LIBBPF, includes.system.root: SYSTEM}
+        places = {directory: ".", includes.libbpf: LIBBPF, includes.system.root: SYSTEM, _BESIDE_VMLINUX: SYSTEM}
         if includes.vmlinux:
             places[includes.vmlinux] = VMLINUX
         places.update({path: os.path.relpath(path, directory) for path in includes.author})
@@ -126,7 +163,7 @@ class Compiler:
             *(("-fcolor-diagnostics",) if sys.stderr.isatty() and "NO_COLOR" not in os.environ else ()),
             *self.flags,
             # libbpf's own headers come before the author's copies of them: they must be of the generation that loads the object.
-            *("-I", ".", "-I", str(includes.libbpf)),
+            *("-I", ".", "-I", str(includes.libbpf), "-I", str(_BESIDE_VMLINUX)),
             *(word for path in includes.author for word in ("-I", str(path))),
             *(("-I", str(includes.vmlinux)) if includes.vmlinux else ()),
             *(word for path in includes.system.directories for word in ("-idirafter", str(path))),
@@ -138,6 +175,9 @@ class Compiler:
             return "this kernel has no BTF to make vmlinux.h from; name a kernel's BTF with --btf FILE"
         if missing:
             return f"header {missing[1]!r} was not found; say where it is with -I DIR"
+        header = self._system_header(diagnostics)
+        if header and "vmlinux.h:" in diagnostics and "redefinition" in diagnostics:
+            return f"vmlinux.h has the types of <{header}>: leave that header out, and #define what constants you need from it"
         if "struct user_pt_regs" in diagnostics or "struct pt_regs" in diagnostics:
             return f"vmlinux.h is of another architecture; name the BTF of a {self.arch.name} kernel: --btf {self.arch.name}=FILE"
         return ""

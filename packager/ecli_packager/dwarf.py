@@ -84,11 +84,13 @@ class Declarations:
         structs: In the order of declaration.
         lines: Variable or function name → (file, line) of its declaration.
         locals: Function name → its variables, for the functions that were asked for.
+        globals: Global variable → C name and size of its type, of the elements of an array.
     """
 
     structs: list[Struct] = field(default_factory=list)
     lines: dict[str, tuple[str, int]] = field(default_factory=dict)
     locals: dict[str, list[Local]] = field(default_factory=dict)
+    globals: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     @property
     def names(self) -> set[str]:
@@ -103,6 +105,7 @@ class Declarations:
             whole.structs += [struct for struct in part.structs if struct not in whole.structs]
             whole.lines = {**part.lines, **whole.lines}
             whole.locals.update(part.locals)
+            whole.globals.update(part.globals)
         return whole
 
 
@@ -132,6 +135,8 @@ def read_declarations(data: bytes, foreign: tuple[str, ...], functions: Collecti
                     found.structs.append(Struct(*named, file, line))
             elif die.tag in ("DW_TAG_variable", "DW_TAG_subprogram"):
                 found.lines.setdefault(name, (file, _first_line(die, line)))
+                if die.tag == "DW_TAG_variable" and (named := _name_type(_element(_target(die)))):
+                    found.globals[name] = named
     found.structs.sort(key=lambda struct: (struct.file, struct.line))  # DWARF has them in the order of their use
     return found
 
@@ -242,6 +247,11 @@ def _name_type(die: Any) -> tuple[str, int] | None:
             return None
         die = _target(die)
     return None
+
+
+def _element(die: Any) -> Any:
+    bare = _strip(die)
+    return _target(bare) if bare is not None and bare.tag == "DW_TAG_array_type" else die
 
 
 def _name_array(die: Any, typedef: str) -> tuple[str, int] | None:

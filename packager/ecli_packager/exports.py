@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from ecli_packager.bytecode import EventCall
@@ -12,7 +13,7 @@ from ecli_packager.dwarf import Declarations, Local
 from ecli_packager.errors import ExportError
 from ecli_packager.names import canonical
 from ecli_packager.tags import Said
-from ecli_packager.values import Frame, MapValue
+from ecli_packager.values import Frame, MapAddress, MapValue
 
 # What may be a type of events that the author did not declare: of the kernel, a number, an array.
 _C_NAME = re.compile(r"[A-Za-z_][\w ]*(\[\d+\])*")
@@ -121,6 +122,12 @@ class TypeFinder:
             return []
 
     def _types(self, map_name: str, call: EventCall) -> list[str]:
+        if len(call.origins) > 1:  # calls that the compiler made one of
+            try:
+                alone = [self._types(map_name, replace(call, origins=frozenset({origin}))) for origin in call.origins]
+                return list(dict.fromkeys(name for names in alone for name in names))
+            except ExportError:  # together they may tell more
+                pass
         sources = self._sources(call)
         if not call.sizes_bytes:  # a variable length: only where the bytes are from can tell
             named = [each.c_name for each in sources if not each.plain]
@@ -151,12 +158,14 @@ class TypeFinder:
         for origin in call.origins:
             if isinstance(origin, MapValue) and (value := self._map_value(origin.map, origin.byte_offset)):
                 found[_Source(*value)] = None
+            elif isinstance(origin, MapAddress) and (known := self._declared.globals.get(origin.name)):
+                found[_Source(*known)] = None
             elif isinstance(origin, Frame):
                 found.update(dict.fromkeys(map(_source, self._on_stack(origin))))
         if not found:
             variables = [each for each in self._declared.locals.get(call.function, []) if each.pointer]
             # Of a pointer the compiler may forget where it is, so at the call it may be known no more.
-            for tells in (_holds_address, _held_address) if call.origins else (_takes_result,):
+            for tells in (_holds_address, _held_address) if call.holders else (_takes_result,):
                 found = found or dict.fromkeys(_source(each) for each in variables if tells(each, call))
         return list(found)
 
@@ -181,7 +190,8 @@ class TypeFinder:
         message = f"map {map_name}: cannot tell the type of {what}"
         if declared:
             message += f"; the source declares {', '.join(declared)}"
-        return ExportError(message, f"say which: --export '{map_name}={declared[0] if declared else 'struct NAME'}'")
+        hint = f"say which: --export '{map_name}=struct NAME', also one of the kernel, or a number or array: 'char[64]'"
+        return ExportError(message, f"{hint}; a struct needs a name, and a declaration outside of functions")
 
 
 def _source(variable: Local) -> _Source:

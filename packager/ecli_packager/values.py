@@ -14,7 +14,7 @@ class Const(NamedTuple):
 
 
 class MapAddress(NamedTuple):
-    """The address of a map."""
+    """The address of a map, or somewhere in a global variable."""
 
     name: str
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -21,6 +22,17 @@ _HEAD = b"""\
 #ifndef __VMLINUX_H__
 #define __VMLINUX_H__
 
+/* What <stdbool.h>, <stddef.h> and <errno.h> may have defined before is not what the kernel calls so. */
+#pragma push_macro("bool")
+#pragma push_macro("true")
+#pragma push_macro("false")
+#pragma push_macro("errno")
+#undef bool
+#undef true
+#undef false
+#undef errno
+#define wchar_t wchar_t___vmlinux
+
 #ifndef BPF_NO_PRESERVE_ACCESS_INDEX
 #pragma clang attribute push (__attribute__((preserve_access_index)), apply_to = record)
 #endif
@@ -36,6 +48,11 @@ _BEFORE_KFUNCS = b"""
 _TAIL = b"""
 #endif
 
+#undef wchar_t
+#pragma pop_macro("bool")
+#pragma pop_macro("true")
+#pragma pop_macro("false")
+#pragma pop_macro("errno")
 #endif
 """
 
@@ -47,6 +64,31 @@ def make_header(btf: bytes) -> bytes:
         LibbpfError: libbpf cannot parse it, or cannot write a type as C.
     """
     return _HEAD + dump_types(btf) + _BEFORE_KFUNCS + dump_kfuncs(btf) + _TAIL
+
+
+# A definition in vmlinux.h that an author's file defines, too: where clang complains, or says that it was defined before.
+_CLASH = re.compile(
+    r"^(?:.*/)?vmlinux\.h:(\d+):(\d+): (?:error: .*(?:redefinition|conflicting types)|note: previous (?:definition|declaration))",
+    re.MULTILINE,
+)
+_FLAVOUR = "___vmlinux"  # CO-RE takes a type for the kernel's of the name in front of three underscores
+
+
+def without_clashes(header: str, diagnostics: str) -> str:
+    """Return ``vmlinux.h`` with what the author defines for himself renamed, as far as clang's diagnostics tell."""
+    lines = header.splitlines()
+    tags: set[str] = set()
+    names: set[str] = set()
+    for found in _CLASH.finditer(diagnostics):
+        line, column = lines[int(found[1]) - 1], int(found[2]) - 1
+        name = re.match(r"\w+", line[column:])
+        if name:
+            is_tag = re.search(r"\b(struct|union|enum) $", line[:column])
+            (tags if is_tag else names).add(name[0])
+    for pattern, group in ((r"\b((?:struct|union|enum) (?:%s))\b", tags), (r"\b(%s)\b", names)):
+        if group:
+            header = re.sub(pattern % "|".join(map(re.escape, sorted(group))), rf"\1{_FLAVOUR}", header)
+    return header
 
 
 def header_directory(btf_file: Path | None) -> Path | None:

@@ -201,6 +201,63 @@ def test_a_source_may_have_the_name_of_a_kfunc_for_itself(tmp_path: Path) -> Non
     assert build(Request((source,))).package.programs[0].name == "on_exec"
 
 
+VMLINUX_PROGRAM = """
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+SEC("raw_tp/sched_process_exec") int on_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (void *)ctx->args[0];
+	%s
+	return BPF_CORE_READ(task, pid);
+}
+char LICENSE[] SEC("license") = "GPL";
+"""
+
+
+@pytest.mark.parametrize(
+    ("declarations", "body"),
+    [
+        ("enum { PIDTYPE_PID = 7, MINE };", "if (PIDTYPE_PID == MINE) return 0;"),
+        ("struct key { int mine; };", "struct key key = { 1 }; if (key.mine > 1) return 0;"),
+        ("typedef struct { int mine; } pte_t;\nenum pid_type { MINE };", "pte_t pte = { MINE }; if (pte.mine) return 0;"),
+        (
+            "struct pid { int mine; };\nstatic int bpf_task_release(int it) { return it; }",
+            "struct pid p = {}; if (p.mine) return 0;",
+        ),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False], ids=["vmlinux.h first", "vmlinux.h last"])
+def test_what_an_author_names_like_the_kernel_is_his(tmp_path: Path, declarations: str, body: str, first: bool) -> None:
+    source = tmp_path / "tool.bpf.c"
+    heads = ['#include "vmlinux.h"', declarations]
+    source.write_text("\n".join(heads if first else heads[::-1]) + VMLINUX_PROGRAM % body)
+    result = build(Request((source,)))
+    assert result.diagnostics == ""
+    assert b"___vmlinux" not in result.package.object or b"task_struct___vmlinux" not in result.package.object
+
+
+@pytest.mark.parametrize("header", ["stddef.h", "stdint.h", "inttypes.h", "stdbool.h", "errno.h"])
+@pytest.mark.parametrize("first", [True, False], ids=["vmlinux.h first", "vmlinux.h last"])
+def test_headers_of_the_c_library_beside_vmlinux(tmp_path: Path, header: str, first: bool) -> None:
+    source = tmp_path / "tool.bpf.c"
+    heads = ['#include "vmlinux.h"', f"#include <{header}>"]
+    body = {
+        "stddef.h": "if (!task || offsetof(struct task_struct, pid) == 1) return 0;",
+        "errno.h": "if (!task) return -EINVAL;",
+        "stdbool.h": "bool none = !task; if (none == true) return 0;",
+    }.get(header, "uint64_t at = (uintptr_t)task; if (at > UINT32_MAX) return INT8_MAX;")
+    source.write_text("\n".join(heads if first else heads[::-1]) + VMLINUX_PROGRAM % body)
+    assert build(Request((source,))).diagnostics == ""
+
+
+def test_a_header_of_the_kernel_beside_vmlinux(tmp_path: Path) -> None:
+    source = tmp_path / "tool.bpf.c"
+    source.write_text('#include "vmlinux.h"\n#include <linux/if_ether.h>\n' + VMLINUX_PROGRAM % "")
+    with pytest.raises(CompileError, match="compilation failed") as caught:
+        build(Request((source,)))
+    assert caught.value.hint.startswith("vmlinux.h has the types of <linux/if_ether.h>: leave that header out")
+
+
 def test_what_clang_used_to_warn_of_is_a_warning(tmp_path: Path) -> None:
     source = tmp_path / "tool.bpf.c"
     source.write_text(
@@ -330,6 +387,13 @@ def test_events_that_are_no_struct(make: Make, body: str, said: str, name: str, 
     with OpenSession(package) as opened:
         (plan,) = opened.sources()[0].plans
         assert make_decoder(plan)(b"abc".ljust(64, b"\0")) == {"value": event}
+
+
+def test_a_type_that_a_function_declares_for_itself(make: Make) -> None:
+    body = "struct inner { int v[3]; } *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0); if (e) bpf_ringbuf_discard(e, 0);"
+    with pytest.raises(ExportError, match="struct inner is declared inside of a function") as caught:
+        make("RING(events);" + PROGRAM % body)
+    assert caught.value.hint == "declare it outside"
 
 
 def test_events_may_be_of_a_type_of_the_kernel(make: Make) -> None:

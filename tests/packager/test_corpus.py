@@ -29,6 +29,7 @@ IDIOMS = """
 bpf_core_type_exists(struct BPF_MAP_TYPE_PERCPU_ARRAY __noinline bpf_loop bpf_for_each_map_elem bpf_ringbuf_reserve_dynptr
 __weak __ksym __kconfig LINUX_KERNEL_VERSION SEC(".rodata. SEC(".data. SEC(".bss. typedef bpf_tail_call bpf_timer_init
 bpf_user_ringbuf_drain bpf_get_stackid <asm/errno.h> <linux/if_ether.h> <linux/ip.h> <bpf/bpf_endian.h> <bpf/usdt.bpf.h>
+<stddef.h> <stdint.h> <errno.h> bpf_task_storage_get bpf_core_field_exists(
 """
 
 
@@ -38,7 +39,8 @@ def test_a_program_needs_no_hint(name: str) -> None:
     assert diagnostics == ""
     exports = {each.map or "": sorted(event_type.name for event_type in each.types) for each in package.exports}
     options = sorted(option.name for option in package.options if option.section != ".kconfig")
-    assert Expected(exports, options) == expected(name)
+    tags = {each.name: each.tag.values for export in package.exports for each in export.types if each.tag}
+    assert Expected(exports, options, tags) == expected(name)
     data = write_package(package)
     assert read_package(data) == package
     # Upstream ignores what is ours, and finds the same programs, maps and events.

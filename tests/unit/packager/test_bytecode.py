@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ecli_packager.bytecode import EventCall, Function, Instruction, interpret
-from ecli_packager.values import Argument, Frame, MapValue
+from ecli_packager.values import Argument, Frame, MapAddress, MapValue
 
 
 def op(
@@ -76,6 +76,32 @@ def test_both_ways_of_a_branch_count() -> None:
     branch = op(0x15, 1, offset=1)  # if r1 == 0, skip the next instruction
     code = function("f", move(6, 16), branch, move(6, 32), load_map(1), copy(2, 6), call(131), EXIT)
     assert events(code) == [({"events"}, {16, 32})]
+
+
+def test_each_map_has_its_own_sizes_where_two_calls_became_one() -> None:
+    branch, skip = op(0x15, 1, offset=4), op(0x05, offset=3)  # if r1 == 0, skip four instructions; skip three
+    code = function("f", branch, load_map(2, "a"), move(5, 8), skip, load_map(2, "b"), move(5, 16), call(25), EXIT)
+    assert sorted(events(code), key=str) == [({"a"}, {8}), ({"b"}, {16})]
+
+
+def test_an_element_of_a_global_array() -> None:
+    element = op(0x0F, 2, 8)  # r2 += r8, which is not known
+    (found,) = interpret([function("f", load_map(2, "slots"), element, load_map(1), move(3, 16), call(130), EXIT)])
+    assert set(found.origins) == {MapAddress("slots")}
+
+
+def test_values_kept_with_tasks_and_their_like_are_of_their_maps() -> None:
+    code = function("f", load_map(1, "kept"), call(156), copy(6, 0), load_map(1), copy(2, 6), move(3, 8), call(130), EXIT)
+    (found,) = interpret([code])
+    assert set(found.origins) == {MapValue("kept", 0, 2)}
+
+
+def test_a_record_behind_a_dynptr_that_is_written_in_one_piece() -> None:
+    pointer = [*copy(4, 10), *add(4, -16)]
+    reserve = [*load_map(1), *move(2, 24), *pointer, *call(198)]
+    write = [*copy(1, 10), *add(1, -16), *move(2, 0), *copy(3, 10), *add(3, -40), *move(4, 24), *call(202)]
+    (found,) = interpret([function("f", reserve, write, EXIT)])
+    assert (set(found.sizes_bytes), set(found.origins)) == ({24}, {Frame("f", 104, 0)})
 
 
 def test_a_register_that_was_spilled() -> None:

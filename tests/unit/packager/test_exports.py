@@ -10,14 +10,14 @@ from ecli_packager.dwarf import Declarations, Local, Place, Struct
 from ecli_packager.errors import ExportError
 from ecli_packager.exports import TypeFinder, header_structs
 from ecli_packager.tags import Said
-from ecli_packager.values import Frame, MapValue
+from ecli_packager.values import Frame, Known, MapAddress, MapValue
 
 EVENT, OTHER, PAIR = Struct("struct event", 24), Struct("struct other", 40), Struct("pair_t", 24)
 
 
 def call(maps: str, *sizes: int, origin: MapValue | Frame | None = None) -> EventCall:
     origins = frozenset({origin} if origin else ())
-    return EventCall(frozenset(maps.split()), frozenset(sizes), origins, "f", 80, frozenset({4}))
+    return EventCall(frozenset(maps.split()), frozenset(sizes), origins, "f", 80, frozenset({4} if origin else ()))
 
 
 def choose(
@@ -93,6 +93,19 @@ def test_a_pointer_that_is_forgotten_before_the_call_tells() -> None:
     variables = [Local("struct event", 24, True, (Place(0, 48, 0),)), Local("pair_t", 24, True, (Place(48, 64, 0),))]
     calls = [replace(call("events", 24, origin=MapValue("bytes", 0)), copies=frozenset({(40, 0), (80, 4)}))]
     assert choose(calls, [EVENT, PAIR], variables=variables) == {"events": ["struct event"]}
+
+
+def test_a_global_variable_tells() -> None:
+    declared = Declarations([EVENT, PAIR], globals={"last": ("pair_t", 24)})
+    calls = [EventCall(frozenset({"events"}), frozenset({24}), frozenset({MapAddress("last")}), "f", 80, frozenset({2}))]
+    assert TypeFinder(declared, lambda _name, _byte_offset: None).choose(["events"], calls, {}) == {"events": ["pair_t"]}
+
+
+def test_two_calls_that_became_one_send_both_types() -> None:
+    both = frozenset[Known]({MapValue("heap", 0), Frame("f", 80, 0)})
+    variables = [Local("pair_t", 24, False, (Place(0, 300, stack_offset=0),))]
+    calls = [replace(call("events", 24), origins=both, holders=frozenset({4}))]
+    assert choose(calls, [EVENT, PAIR], variables=variables) == {"events": ["pair_t", "struct event"]}
 
 
 def test_the_pointer_to_room_in_a_map_tells() -> None:
