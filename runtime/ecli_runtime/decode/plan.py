@@ -31,7 +31,8 @@ class Op(Record):
     """One field operation.
 
     Attributes:
-        code: ``struct`` and ``array`` open an object and a list; the others read one value. ``string`` is a ``char`` array.
+        code: ``struct`` and ``array`` open an object and a list; the others read one value. ``string`` is a ``char`` array,
+            ``pointer`` any value that is shown in hexadecimal: pointers, and floats of neither 32 nor 64 bits.
         name: Member name; empty for array elements and for a value that is no member.
         bit_offset: Where the value starts (see the module's text).
         bit_size: Width of the value; for ``struct`` and ``array`` of the whole. 0: a flexible array, up to the end of the sample.
@@ -41,6 +42,8 @@ class Op(Record):
         body: Number of operations after this one that belong to it.
         names: Of ``enum``: (value, name) in the order of declaration; the first name of a value counts.
         type_name: C type as the author named it (``pid_t``, ``u64``), or empty.
+        meaning: What the value stands for, one of :data:`ecli_runtime.decode.meaning.MEANINGS`; empty: just what it is. With a
+            meaning an ``array`` is one value, and its body is skipped.
     """
 
     code: Code
@@ -53,6 +56,29 @@ class Op(Record):
     body: int = 0
     names: tuple[tuple[int, str], ...] = ()
     type_name: str = ""
+    meaning: str = ""
+
+
+def flag_names(op: Op) -> tuple[tuple[int, str], ...]:
+    """Return (bit, name) of each single bit of an ``enum`` of flags, lowest first; nothing if it is no enum of flags.
+
+    Enumerators of flags are single bits, one of them 4 or more, and unions of such. An enum that counts (1, 2, 3, 4) has these
+    too, so three values in a row make it none. Bits are positive, also the sign's.
+    """
+    if op.code != "enum":
+        return ()
+    sign = 1 << op.bit_size - 1
+    names: dict[int, str] = {}
+    for value, name in op.names:
+        names.setdefault(sign if value == -sign else value, name)
+    values = sorted(value for value in names if value)
+    bits = [value for value in values if value > 0 and value & value - 1 == 0]
+    covered = sum(bits)
+    if not bits or bits[-1] < 4 or any(value < 0 or value & ~covered for value in values):
+        return ()
+    if any(value + 1 in names and value + 2 in names for value in values):
+        return ()
+    return tuple((bit, names[bit]) for bit in bits)
 
 
 class Plan(Record):
