@@ -21,6 +21,16 @@ class Enumeration:
         values = ", ".join(f"{name} = {value}{'LL' if self.signed else 'ULL'}" for name, value in self.enumerators.items())
         return f"enum {'__attribute__((packed)) ' if self.packed else ''}{self.name} {{ {values} }};"
 
+    def named(self, value: int) -> str | int:
+        """Return what is shown of a value."""
+        for name, number in self.enumerators.items():
+            if number == value:
+                return name
+        bits = {name: number for name, number in self.enumerators.items() if number.bit_count() == 1}
+        if not self.flags or not value or value & ~sum(bits.values()):
+            return value
+        return "|".join(name for name, number in bits.items() if value & number)
+
     def shower(self) -> str:
         """Return the C function that prints a value: its first name, names of its bits, or the number."""
         first = {value: name for name, value in reversed(self.enumerators.items())}
@@ -316,3 +326,52 @@ def bytes_of(size: int, random: Random) -> bytes:
     """Return bytes such as memory has: any, mostly small numbers, or mostly 0."""
     choices = random.choice([range(256), [0, 0, 0, 1, 2, 3, 4, 5, 7, 0x80, 200, 255], [*[0] * 10, 1, 65, 0xC3, 0xA9]])
     return bytes(random.choices(choices, k=size))
+
+
+def constant(kind: Type, random: Random, bits: int = 0) -> tuple[str, Any]:
+    """Return an initialiser in C for a type, and the value that it stands for; of a union, that of one member."""
+    if isinstance(kind, Scalar):
+        return _scalar(kind, random, bits)
+    if isinstance(kind, Text):
+        raw = bytes_of(kind.size, random)
+        return f"{{ {', '.join(f'(char){byte}' for byte in raw)} }}", raw.partition(b"\0")[0].decode("utf-8", "replace")
+    if isinstance(kind, Array):
+        elements = [constant(kind.element, random) for _ in range(kind.count)]
+        return f"{{ {', '.join(text for text, _value in elements)} }}", [value for _text, value in elements]
+    texts, values = [], {}
+    for member in initialised(kind):
+        assert member.type
+        text, values[member.name] = constant(member.type, random, member.bits)
+        texts.append(f".{member.name} = {text}")
+    return f"{{ {', '.join(texts)} }}", values
+
+
+def initialised(composite: Composite) -> list[Member]:
+    """Return the members that an initialiser gives values to: those that are shown, of a union the first."""
+    found: list[Member] = []
+    for member in composite.members:
+        if isinstance(member.type, Composite) and not member.name:
+            found += initialised(member.type)
+        elif member in shown_members(composite):
+            found.append(member)
+        if found and composite.keyword == "union":
+            break
+    return found
+
+
+def _scalar(kind: Scalar, random: Random, bits: int) -> tuple[str, Any]:
+    if kind.show == "bool":
+        flag = random.random() < 0.5
+        return str(int(flag)), flag
+    if kind.show == "float":
+        number = random.randrange(-9999, 9999) / 8
+        return str(number), number
+    width = bits or kind.bits or (64 if kind.show == "pointer" else 128)
+    value = random.choice([random.getrandbits(width), random.getrandbits(width) & 7, (1 << width) - 1, 1 << width - 1])
+    if kind.show == "pointer":
+        return f"(void *){value}UL", hex(value)
+    if kind.signed and value >> width - 1:
+        value -= 1 << width
+    high, low = value >> 64, value & (1 << 64) - 1
+    text = f"(__int128)((unsigned __int128)({high}LL) << 64 | {low}ULL)" if width > 64 else f"(long long){low}ULL"
+    return text, ENUMERATIONS[kind.show].named(value) if kind.show in ENUMERATIONS else value

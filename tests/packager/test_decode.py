@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -15,7 +16,8 @@ from typing import Any
 
 import pytest
 from elftools.elf.elffile import ELFFile
-from hypothesis import HealthCheck, given, settings
+from elftools.elf.sections import SymbolTableSection
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ecli_packager import toolchain
@@ -23,13 +25,19 @@ from ecli_packager.compile import Compiler, Includes
 from ecli_runtime.btf import KIND_STRUCT, Btf
 from ecli_runtime.decode.plan import Plan, make_plan
 from ecli_runtime.decode.python import make_decoder
-from tests.c_types import PRELUDE, Composite, bytes_of, declarations, events, program
+from tests.c_types import PRELUDE, Composite, bytes_of, constant, declarations, events, program
 from tests.machine import missing
 
 pytestmark = pytest.mark.compiler
 
 # Each example is many types in one program: a compiler takes as long to start as to compile them all. Some 1,000 types in a run.
 EXAMPLES = int(os.environ.get("ECLI_TYPE_EXAMPLES", "60"))
+# Not the phase that explains a failure: it would run the compilers for longer than a test may take.
+AT_LENGTH = settings(
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
+)
 
 
 def native_compiler() -> str:
@@ -50,11 +58,9 @@ def compiled(text: str, composites: list[Composite], arch: str) -> tuple[Btf, by
         path = Path(temporary, "types.bpf.c")
         path.write_text(text)
         data, _said = bpf_compiler(arch).compile(path, [f"struct type{index}" for index in range(len(composites))])
-        path.write_bytes(data)
-        with path.open("rb") as file:
-            section = ELFFile(file).get_section_by_name(".BTF")
-            assert section is not None
-            return Btf(section.data()), data
+    section = ELFFile(io.BytesIO(data)).get_section_by_name(".BTF")
+    assert section is not None
+    return Btf(section.data()), data
 
 
 def said_by_c(composites: list[Composite], records: list[tuple[int, bytes]]) -> tuple[list[int], list[Any]]:
@@ -89,11 +95,7 @@ def batches(flexible: bool) -> st.SearchStrategy[list[Composite]]:
 
 
 @given(batches(flexible=True), st.integers(0, 1 << 32))
-@settings(
-    deadline=None,
-    max_examples=EXAMPLES,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
-)
+@settings(AT_LENGTH, max_examples=EXAMPLES)
 def test_a_c_program_says_the_same(composites: list[Composite], seed: int) -> None:
     random = Random(seed)
     btf, _object = compiled(PRELUDE + declarations(composites), composites, toolchain.host_arch().name)
@@ -110,3 +112,39 @@ def test_a_c_program_says_the_same(composites: list[Composite], seed: int) -> No
         where = f"struct type{index} {composites[index].body()}, sample {sample.hex()}"
         assert plans[index].size_bytes == sizes[index], where
         assert plain(make_decoder(plans[index])(sample)) == expected, where
+
+
+def agree(value: Any, expected: Any) -> bool:
+    """Whether a value is what was expected; of a union only one member is."""
+    if isinstance(expected, dict):
+        return isinstance(value, dict) and all(agree(value[name], member) for name, member in expected.items())
+    if isinstance(expected, list):
+        return len(value) == len(expected) and all(map(agree, value, expected))
+    return bool(value == expected)
+
+
+@pytest.mark.parametrize("arch", ["x86_64", "s390x"])
+@given(composites=batches(flexible=False), seed=st.integers(0, 1 << 32))
+@settings(AT_LENGTH, max_examples=EXAMPLES // 6)
+def test_constants_are_what_the_compiler_made_of_them(arch: str, composites: list[Composite], seed: int) -> None:
+    random = Random(seed)
+    constants = [constant(each, random) for each in composites]
+    variables = [f"const volatile struct type{index} value{index} = {text};" for index, (text, _value) in enumerate(constants)]
+    btf, data = compiled("\n".join([PRELUDE, declarations(composites), *variables]), composites, arch)
+    for index, ((_text, expected), composite) in enumerate(zip(constants, composites, strict=True)):
+        type_id = btf.find(f"type{index}", KIND_STRUCT)
+        assert type_id is not None
+        sample = initial_value(data, f"value{index}")
+        value = make_decoder(make_plan(btf, type_id))(sample)
+        assert agree(value, expected), (f"struct type{index} {composite.body()}, sample {sample.hex()}", value, expected)
+
+
+def initial_value(data: bytes, name: str) -> bytes:
+    """Return the bytes of a variable in an object."""
+    elf = ELFFile(io.BytesIO(data))
+    symbols = elf.get_section_by_name(".symtab")
+    assert isinstance(symbols, SymbolTableSection)
+    (symbol,) = symbols.get_symbol_by_name(name) or []
+    start, size = symbol["st_value"], symbol["st_size"]
+    section = elf.get_section(symbol["st_shndx"])
+    return bytes(section.data()[start : start + size])
