@@ -8,6 +8,7 @@ What two programs mean differently gets no meaning: ``ts`` (nanoseconds or micro
 
 from __future__ import annotations
 
+from ecli_runtime.decode.names import names_of
 from ecli_runtime.decode.plan import Op
 from ecli_schemas.record import Record
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ecli_runtime.decode.plan import Plan
+
+__all__ = ["MEANINGS", "PLAIN", "misfits", "names_of", "with_meanings"]
 
 PLAIN = "plain"  # what an author says where no meaning is wanted
 
