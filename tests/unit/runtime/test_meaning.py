@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -20,6 +21,7 @@ from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.decode.schema import plan_schema
 from ecli_runtime.decode.symbols import KernelSymbols
 from tests.btf_builder import BtfBuilder
+from tests.conftest import ROOT
 
 
 class Types:
@@ -278,3 +280,9 @@ def test_without_privilege_no_address_has_a_name(tmp_path: Path) -> None:
     assert len(KernelSymbols(str(tmp_path / "none"))) == 0
     path.write_text("nonsense\n")
     assert len(KernelSymbols(str(path))) == 0
+
+
+def test_the_manual_lists_every_meaning() -> None:
+    manual = (ROOT / "docs" / "events.md").read_text().partition("## By meaning")[2].partition("## How")[0]
+    cells = [line.split("|")[1] for line in manual.splitlines() if line.startswith("| `")]
+    assert set(re.findall(r"`([a-z0-9_]+)`", " ".join(cells))) == set(MEANINGS)
