@@ -19,12 +19,14 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from ecli_packager import toolchain
 from ecli_packager.compile import Compiler, Includes
 from ecli_runtime.btf import KIND_STRUCT, Btf
 from ecli_runtime.decode.plan import Plan, make_plan
 from ecli_runtime.decode.python import make_decoder
+from ecli_runtime.decode.schema import plan_schema
 from tests.c_types import PRELUDE, Composite, bytes_of, constant, declarations, events, program
 from tests.machine import missing
 
@@ -112,6 +114,8 @@ def test_a_c_program_says_the_same(composites: list[Composite], seed: int) -> No
         where = f"struct type{index} {composites[index].body()}, sample {sample.hex()}"
         assert plans[index].size_bytes == sizes[index], where
         assert plain(make_decoder(plans[index])(sample)) == expected, where
+        if len(sample) == sizes[index]:
+            Draft202012Validator(plan_schema(plans[index])).validate(expected)
 
 
 def agree(value: Any, expected: Any) -> bool:
