@@ -7,6 +7,7 @@ INSTALLED := $(VENV)/.installed
 CODE := ecli_py packager runtime schemas
 SAMPLE := samples/execsnoop/execsnoop.bpf.c
 PACKAGE := build/execsnoop.json
+SYSCALLS := runtime/ecli_runtime/decode/_syscalls
 
 # After `sudo make`, what was set up belongs to the owner of the tree, who can then go on without sudo.
 give_back = [ "$$(id -u)" != 0 ] || chown -fR --reference=Makefile $(1) || true
@@ -31,7 +32,7 @@ quietly = said=$$($(1) 2>&1) || { printf '%s\n' "$$said"; exit 1; }
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-dev: $(INSTALLED) ## set up the virtual environment and the bundled libbpf
+dev: $(INSTALLED) $(SYSCALLS) ## set up the virtual environment and the bundled libbpf
 	@$(BIN)/python tools/build-libbpf
 	@# Start-up time counts, and byte code is not written where PYTHONDONTWRITEBYTECODE is set or the tree is read-only.
 	@# A file with a syntax error is left for `make check` to report.
@@ -50,6 +51,11 @@ $(INSTALLED): pyproject.toml hatch_build.py $(BIN)/python
 		{ $(call apt_install,libelf1 zlib1g,libbpf needs libelf and zlib); }
 	@touch $@
 	@$(call give_back,$(VENV))
+
+$(SYSCALLS): tools/build-syscalls $(INSTALLED)
+	@$(BIN)/python tools/build-syscalls
+	@touch $@
+	@$(call give_back,$@)
 
 # Debian's python3 comes without ensurepip, which its package of venv brings.
 $(BIN)/python:
@@ -94,5 +100,5 @@ golden: dev ## rebuild the golden files; read the diff before you commit it
 
 clean: ## remove all that was built, and the virtual environment
 	@rm -rf $(VENV) build dist $(CACHES)
-	@rm -rf runtime/ecli_runtime/libbpf/_bundle*
+	@rm -rf runtime/ecli_runtime/libbpf/_bundle* $(SYSCALLS)
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -299,7 +299,7 @@ class Btf:
         if kind == KIND_INT:
             (encoding,) = self._unpack("I", self._types, at)
             flags = encoding >> 24
-            if size not in (1, 2, 4, 8, 16):
+            if not 0 < size <= 16:  # not only powers of two, which is how the kernel sees it (btf_int_check_meta)
                 raise BtfError(f"BTF type {type_id}: integer {name!r} has {size} bytes")
             bit_count, bit_offset = encoding & 0xFF, encoding >> 16 & 0xFF
             if not 0 < bit_count <= size * 8 - bit_offset:

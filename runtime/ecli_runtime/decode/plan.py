@@ -8,7 +8,20 @@ to know what an event looks like (decoder, column header, JSON Schema, filter) r
 
 from __future__ import annotations
 
-from ecli_runtime.btf import KIND_STRUCT, KIND_UNION, Array, Composite, Enum, Float, Forward, Int, Pointer, Typedef, Void
+from ecli_runtime.btf import (
+    KIND_STRUCT,
+    KIND_UNION,
+    Array,
+    Composite,
+    Enum,
+    Float,
+    Forward,
+    Int,
+    Pointer,
+    Qualifier,
+    Typedef,
+    Void,
+)
 from ecli_runtime.errors import BtfError
 from ecli_schemas.record import Record
 
@@ -17,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Literal, TypeAlias
 
-    from ecli_runtime.btf import Btf, Member
+    from ecli_runtime.btf import Bare, Btf, Member
 
     Code: TypeAlias = Literal["struct", "array", "int", "bool", "float", "enum", "pointer", "string"]
 
@@ -31,7 +44,8 @@ class Op(Record):
     """One field operation.
 
     Attributes:
-        code: ``struct`` and ``array`` open an object and a list; the others read one value. ``string`` is a ``char`` array.
+        code: ``struct`` and ``array`` open an object and a list; the others read one value. ``string`` is a ``char`` array,
+            ``pointer`` any value that is shown in hexadecimal: pointers, and floats of neither 32 nor 64 bits.
         name: Member name; empty for array elements and for a value that is no member.
         bit_offset: Where the value starts (see the module's text).
         bit_size: Width of the value; for ``struct`` and ``array`` of the whole. 0: a flexible array, up to the end of the sample.
@@ -62,7 +76,7 @@ def flag_names(op: Op) -> tuple[tuple[int, str], ...]:
     """Return (bit, name) of each single bit of an ``enum`` of flags, lowest first; nothing if it is no enum of flags.
 
     Enumerators of flags are single bits, one of them 4 or more, and unions of such. An enum that counts (1, 2, 3, 4) has these
-    too, so three values in a row make it none. Bits are positive, also the sign's.
+    too, so four values in a row make it none. Bits are positive, also the sign's.
     """
     if op.code != "enum":
         return ()
@@ -75,7 +89,7 @@ def flag_names(op: Op) -> tuple[tuple[int, str], ...]:
     covered = sum(bits)
     if not bits or bits[-1] < 4 or any(value < 0 or value & ~covered for value in values):
         return ()
-    if any(value + 1 in names and value + 2 in names for value in values):
+    if any(values[at + 3] == value + 3 for at, value in enumerate(values[:-3])):
         return ()
     return tuple((bit, names[bit]) for bit in bits)
 
@@ -141,9 +155,9 @@ def make_plan(btf: Btf, type_id: int) -> Plan:
         BtfError: The type is malformed, cyclic, has no size, or is absurdly large.
     """
     builder = _Builder(btf)
-    builder.add("", type_id, 0)
+    builder.add("", type_id, 0, tail=True)
     _, bare = btf.resolve(type_id)
-    name = getattr(bare, "name", "")
+    name = getattr(bare, "name", "") or _author_name(btf, type_id)
     ops = tuple(builder.ops)
     if isinstance(bare, Composite):  # the sample itself is no member: its members are the plan
         ops = ops[1:]
@@ -173,11 +187,36 @@ def make_plan_of_members(btf: Btf, members: list[tuple[str, int, int]]) -> Plan:
         BtfError: As :func:`make_plan`.
     """
     builder = _Builder(btf)
-    size_bytes = 0
+    size_bytes, names = 0, _Names("event")
+    last = max((byte_offset for _name, _type_id, byte_offset in members), default=0)
     for name, type_id, byte_offset in members:
-        builder.add(name, type_id, byte_offset * 8)
+        names.add(name)
+        builder.add(name, type_id, byte_offset * 8, tail=byte_offset == last)
         size_bytes = max(size_bytes, byte_offset + btf.size_bytes(type_id))
     return Plan("", size_bytes, btf.byteorder, tuple(builder.ops))
+
+
+def _author_name(btf: Btf, type_id: int) -> str:
+    """Return what the author calls a type: its typedef, or the name of a type that has one; qualifiers do not count."""
+    named = btf.type(type_id)
+    for _ in range(MAX_DEPTH):
+        if not isinstance(named, Qualifier):
+            break
+        named = btf.type(named.target)
+    return named.name if isinstance(named, (Typedef, Int, Enum, Float, Composite)) else ""
+
+
+class _Names:
+    """The names of one object's members, each of which may be there once, as in C."""
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        self._seen: set[str] = set()
+
+    def add(self, name: str) -> None:
+        if name in self._seen:
+            raise BtfError(f"{self.owner} has two members {name!r}")
+        self._seen.add(name)
 
 
 class _Builder:
@@ -185,88 +224,140 @@ class _Builder:
         self.btf = btf
         self.ops: list[Op] = []
         self.depth = 0
+        self.visit_count = 0
         self.element_count = 1  # values that the arrays around the current one make of each of their members
-        self.array_depth = 0
+        self.value_count = 0
 
-    def add(self, name: str, type_id: int, bit_offset: int, bit_size: int = 0) -> None:
-        """Append the operations of a type; ``bit_size`` is that of a bitfield, else 0."""
-        if len(self.ops) >= MAX_OP_COUNT:
-            raise BtfError(f"type has more than {MAX_OP_COUNT} members")
-        if self.depth >= MAX_DEPTH:
-            raise BtfError(f"types nest more than {MAX_DEPTH} deep")
+    def add(self, name: str, type_id: int, bit_offset: int, bit_size: int = 0, *, tail: bool = False) -> None:
+        """Append the operations of a type.
+
+        Args:
+            name: Of the member.
+            type_id: Its type.
+            bit_offset: Where it is.
+            bit_size: Width of a bitfield, else 0.
+            tail: Whether nothing follows it in the sample: an array of no elements is then a flexible one. Elsewhere such an
+                array marks a place (``char start[0]``) and holds nothing to show.
+        """
+        self._visit()
         self.depth += 1
-        named = self.btf.type(type_id)
-        type_name = named.name if isinstance(named, (Typedef, Int, Enum)) else ""
+        if self.depth > MAX_DEPTH:
+            raise BtfError(f"types nest more than {MAX_DEPTH} deep")
+        type_name = _author_name(self.btf, type_id)
         _, bare = self.btf.resolve(type_id)
         if isinstance(bare, Int):
             bits = bit_size or bare.bit_count
             code: Code = "bool" if bare.boolean else "int"
-            self.ops.append(Op(code, name, bit_offset + bare.bit_offset, bits, bare.signed, type_name=type_name))
+            self._append(Op(code, name, bit_offset + bare.bit_offset, bits, bare.signed, type_name=type_name))
         elif isinstance(bare, Enum):
             names = tuple((value, label) for label, value in bare.enumerators)
             bits = bit_size or bare.size_bytes * 8
-            self.ops.append(Op("enum", name, bit_offset, bits, bare.signed, names=names, type_name=type_name))
+            self._append(Op("enum", name, bit_offset, bits, bare.signed, names=names, type_name=type_name))
         elif isinstance(bare, Pointer):
-            self.ops.append(Op("pointer", name, bit_offset, 64, type_name=type_name))
+            self._append(Op("pointer", name, bit_offset, 64, type_name=type_name))
         elif isinstance(bare, Float):
-            if bare.size_bytes not in (4, 8):
-                raise BtfError(f"{bare.name} of {bare.size_bytes} bytes cannot be decoded")
-            self.ops.append(Op("float", name, bit_offset, bare.size_bytes * 8, type_name=type_name))
+            if not 0 < bare.size_bytes <= 16:
+                raise BtfError(f"{bare.name} has {bare.size_bytes} bytes")
+            code = "float" if bare.size_bytes in (4, 8) else "pointer"
+            self._append(Op(code, name, bit_offset, bare.size_bytes * 8, type_name=type_name))
         elif isinstance(bare, Array):
-            self._add_array(name, bare, bit_offset)
+            self._add_array(name, bare, bit_offset, tail)
         elif isinstance(bare, Composite):
-            self._add_composite(name, bare, bit_offset)
+            self._add_composite(name, bare, bit_offset, type_name, tail)
         elif isinstance(bare, (Void, Forward)):
             raise BtfError(f"member {name!r} has an incomplete type")
         else:
             raise BtfError(f"member {name!r} has a type that holds no data")
         self.depth -= 1
 
-    def _add_composite(self, name: str, composite: Composite, bit_offset: int) -> None:
-        at = len(self.ops)
-        self.ops.append(Op("struct", name, bit_offset, composite.size_bytes * 8))  # its place; the body's length follows
-        for member in composite.members:
-            self._add_member(composite, member, bit_offset)
-        self.ops[at] = self.ops[at].replace(body=len(self.ops) - at - 1, type_name=composite.name)
+    def _visit(self) -> None:
+        # Also of what appends nothing: 2^31 anonymous structs take 31 types.
+        self.visit_count += 1
+        if self.visit_count > MAX_OP_COUNT:
+            raise BtfError(f"type has more than {MAX_OP_COUNT} members")
 
-    def _add_member(self, composite: Composite, member: Member, bit_offset: int) -> None:
+    def _append(self, op: Op, values: int = 1) -> None:
+        self.ops.append(op)
+        self.value_count += self.element_count * values
+        if self.value_count > MAX_ELEMENT_COUNT:  # arrays in a union, or of empty structs, need hardly any bytes
+            raise BtfError(f"type has more than {MAX_ELEMENT_COUNT} values")
+
+    def _add_composite(self, name: str, composite: Composite, bit_offset: int, type_name: str, tail: bool) -> None:
+        at = len(self.ops)
+        self._append(Op("struct", name, bit_offset, composite.size_bytes * 8))  # its place; the body's length follows
+        self._add_members(composite, bit_offset, tail, _Names(f"{composite.keyword} {composite.name}".rstrip()))
+        self.ops[at] = self.ops[at].replace(body=len(self.ops) - at - 1, type_name=composite.name or type_name)
+
+    def _add_members(self, composite: Composite, bit_offset: int, tail: bool, names: _Names) -> None:
+        is_union = composite.keyword == "union"
+        last = 0
+        for index, member in enumerate(composite.members):
+            if self._size_bytes(member):
+                last = index
+        for index, member in enumerate(composite.members):
+            self._add_member(composite, member, bit_offset, tail and (is_union or index >= last), names)
+
+    def _size_bytes(self, member: Member) -> int:
         _, bare = self.btf.resolve(member.type_id)
+        if isinstance(bare, (Void, Forward)):
+            raise BtfError(f"member {member.name!r} has an incomplete type")
+        return self.btf.size_bytes(member.type_id)
+
+    def _add_member(self, composite: Composite, member: Member, bit_offset: int, tail: bool, names: _Names) -> None:
+        _, bare = self.btf.resolve(member.type_id)
+        self._check_place(composite, member, bare)
         if isinstance(bare, Composite) and not member.name:
+            self._visit()
             self.depth += 1
-            if self.depth >= MAX_DEPTH:
+            if self.depth > MAX_DEPTH:
                 raise BtfError(f"types nest more than {MAX_DEPTH} deep")
-            for inner in bare.members:
-                self._add_member(bare, inner, bit_offset + member.bit_offset)
+            self._add_members(bare, bit_offset + member.bit_offset, tail, names)
             self.depth -= 1
-        elif member.name:  # an unnamed bitfield is padding
-            self.add(member.name, member.type_id, bit_offset + member.bit_offset, member.bit_size)
+        elif member.name:
+            names.add(member.name)
+            self.add(member.name, member.type_id, bit_offset + member.bit_offset, member.bit_size, tail=tail)
+        else:  # an unnamed bitfield is padding
+            self._visit()
+
+    def _check_place(self, composite: Composite, member: Member, bare: Bare) -> None:
+        """Check that a member lies where a reader can find it, inside of the sample."""
         bits = self.btf.size_bytes(member.type_id) * 8
-        if member.bit_size and isinstance(bare, (Int, Enum)):
-            if member.bit_size > bits or (isinstance(bare, Int) and bare.bit_offset):
+        if isinstance(bare, Int) and not member.bit_size:
+            bits = bare.bit_offset + bare.bit_count  # in old BTF the type of a bitfield says its place; others fill theirs
+        elif member.bit_size:
+            if (
+                not isinstance(bare, (Int, Enum))
+                or member.bit_size > bits
+                or (isinstance(bare, Int) and (bare.bit_offset or bare.bit_count < member.bit_size))
+            ):
                 raise BtfError(f"member {member.name!r} is a bitfield of {member.bit_size} bits in a type of {bits}")
             bits = member.bit_size
-        if member.bit_offset + bits > composite.size_bytes * 8:  # a reader would look behind the end of the sample
+        elif member.bit_offset % 8:
+            raise BtfError(f"member {member.name!r} starts inside of a byte")
+        if member.bit_offset + bits > composite.size_bytes * 8:
             raise BtfError(f"member {member.name!r} lies outside of {composite.keyword} {composite.name}".rstrip())
 
-    def _add_array(self, name: str, array: Array, bit_offset: int) -> None:
-        element = self.btf.type(array.element)
+    def _add_array(self, name: str, array: Array, bit_offset: int, tail: bool) -> None:
         stride_bits = self.btf.size_bytes(array.element) * 8
-        # Inside of an array [0] is empty: taken as flexible, each element would repeat the rest of the sample, those in it again.
-        count = array.count or (0 if self.array_depth else None)
+        _, bare = self.btf.resolve(array.element)
+        if (not array.count and not (tail and stride_bits)) or self._holds_nothing(bare):
+            return
         outside = self.element_count
         self.element_count *= array.count or 1
         if self.element_count > MAX_ELEMENT_COUNT:
             raise BtfError(f"array {name!r} has {self.element_count} elements; at most {MAX_ELEMENT_COUNT} are decoded")
-        _, bare = self.btf.resolve(array.element)
-        if isinstance(bare, Int) and bare.size_bytes == 1 and bare.name == "char" and count != 0:
-            self.ops.append(Op("string", name, bit_offset, stride_bits * array.count, count=count))
-            self.element_count = outside
-            return
+        count, type_name = array.count or None, _author_name(self.btf, array.element)
         at = len(self.ops)
-        self.ops.append(Op("array", name, bit_offset, stride_bits * array.count, count=count, stride_bits=stride_bits))
-        self.array_depth += 1
-        self.add("", array.element, 0)
-        self.array_depth -= 1
+        if isinstance(bare, Int) and bare.size_bytes == 1 and bare.name == "char":
+            self._append(Op("string", name, bit_offset, stride_bits * array.count, count=count))
+        else:
+            self._append(Op("array", name, bit_offset, stride_bits * array.count, count=count, stride_bits=stride_bits))
+            self.add("", array.element, 0)
+            self.ops[at] = self.ops[at].replace(body=len(self.ops) - at - 1, type_name=type_name)
         self.element_count = outside
-        type_name = element.name if isinstance(element, (Typedef, Int, Enum)) else ""
-        self.ops[at] = self.ops[at].replace(body=len(self.ops) - at - 1, type_name=type_name)
+
+    def _holds_nothing(self, bare: Bare) -> bool:
+        """Whether an array's element is, in any dimension, an array of no elements."""
+        while isinstance(bare, Array) and bare.count:  # size_bytes has been here: they do not nest for ever
+            _, bare = self.btf.resolve(bare.element)
+        return isinstance(bare, Array)

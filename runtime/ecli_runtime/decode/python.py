@@ -1,13 +1,18 @@
 """The reference decoder: a plan becomes one function from a sample to plain Python values.
 
 struct → dict, array → list, ``char`` array → str (up to the first NUL, invalid UTF-8 replaced), enum → name or, if the value
-has none, int; pointer → ``0x…``; bool, int and float as they are.
+has none, names of its flags joined by ``|``, else int; pointer → ``0x…``; bool, int and float as they are.
+
+Of the meanings only those change a value whose bytes are in network order: ``ipv4``, ``ipv6`` and ``mac`` are text, ``port_be``
+is a number. The others are for people; a program that reads JSON or uses the API gets the exact number.
 """
 
 from __future__ import annotations
 
 import struct
 
+from ecli_runtime.decode.addresses import ipv4_text, ipv6_text, mac_text
+from ecli_runtime.decode.plan import flag_names
 from ecli_runtime.errors import DecodeError
 
 TYPE_CHECKING = False
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
 
 _INT_FORMATS = {8: "b", 16: "h", 32: "i", 64: "q"}
 _FLOAT_FORMATS = {32: "f", 64: "d"}
+_ADDRESSES = {"ipv4": (4, ipv4_text), "ipv6": (16, ipv6_text), "mac": (6, mac_text)}
 
 
 def make_decoder(plan: Plan) -> Callable[[bytes], Any]:
@@ -62,6 +68,8 @@ class _Compiler:
     def reader(self, op: Op, body: Sequence[Op]) -> Reader:
         if op.code == "struct":
             return _object(self.readers(body))
+        if op.meaning in _ADDRESSES:
+            return _address(op)
         if op.code == "array":
             return _array(op, self.readers(body)[0][1])
         if op.code == "string":
@@ -74,18 +82,13 @@ class _Compiler:
         if op.code == "bool":
             return lambda data, base: integer(data, base) != 0
         if op.code == "enum":
-            names: dict[int, str] = {}
-            for value, label in op.names:
-                names.setdefault(value, label)
-
-            def named(data: bytes, base: int) -> int | str:
-                value = integer(data, base)
-                return names[value] if value in names else value  # noqa: SIM401  a name and a number are two types
-
-            return named
+            return _enum(op, integer)
         return integer
 
     def _integer(self, op: Op) -> Reader:
+        if op.meaning == "port_be":
+            unpack, offset = struct.Struct(">H").unpack_from, op.bit_offset // 8
+            return lambda data, base: unpack(data, base + offset)[0]
         letter = _INT_FORMATS.get(op.bit_size)
         if letter and op.bit_offset % 8 == 0:
             return self._packed(op, letter if op.signed else letter.upper())
@@ -112,6 +115,30 @@ class _Compiler:
 
 def _object(readers: list[tuple[str, Reader]]) -> Reader:
     return lambda data, base: {name: read(data, base) for name, read in readers}
+
+
+def _enum(op: Op, integer: Reader) -> Reader:
+    names: dict[int, str] = {}
+    for value, label in op.names:
+        names.setdefault(value, label)
+    flags = flag_names(op)
+    every = sum(bit for bit, _name in flags)
+    width = (1 << op.bit_size) - 1
+
+    def read(data: bytes, base: int) -> int | str:
+        value: int = integer(data, base)
+        if value in names:
+            return names[value]
+        bits = value & width  # of a signed enum the top bit is a flag, too
+        return "|".join([name for bit, name in flags if bits & bit]) if bits and not bits & ~every else value
+
+    return read
+
+
+def _address(op: Op) -> Reader:
+    start = op.bit_offset // 8
+    size_bytes, text = _ADDRESSES[op.meaning]
+    return lambda data, base: text(data[base + start : base + start + size_bytes])
 
 
 def _array(op: Op, element: Reader) -> Reader:

@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
+from ecli_runtime.decode.plan import flag_names
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
     from ecli_runtime.decode.plan import Op, Plan
+
+
+_ADDRESSES = {
+    "ipv4": {"type": "string", "format": "ipv4"},
+    "ipv6": {"type": "string", "format": "ipv6"},
+    "mac": {"type": "string", "pattern": "^[0-9a-f]{2}(:[0-9a-f]{2}){5}$"},
+}
+# What the number of a meaning is, where text for people shows something else.
+_UNITS = {
+    "duration_ns": "nanoseconds",
+    "duration_us": "microseconds",
+    "duration_ms": "milliseconds",
+    "duration_s": "seconds",
+    "time_ns": "nanoseconds of CLOCK_MONOTONIC",
+    "time_us": "microseconds of CLOCK_MONOTONIC",
+    "time_ms": "milliseconds of CLOCK_MONOTONIC",
+    "boottime_ns": "nanoseconds of CLOCK_BOOTTIME",
+    "port_be": "port number",
+    "errno": "error number, or its negative",
+    "signal": "signal number",
+    "uid": "user id",
+    "gid": "group id",
+    "dev": "device number: major << 20 | minor",
+    "syscall": "system call number",
+    "bytes": "bytes",
+    "ksym": "address in the kernel",
+}
 
 
 def plan_schema(plan: Plan) -> dict[str, Any]:
@@ -17,6 +46,13 @@ def plan_schema(plan: Plan) -> dict[str, Any]:
 
 
 def _op_schema(op: Op, body: Sequence[Op]) -> dict[str, Any]:
+    if op.meaning in _ADDRESSES:
+        return dict(_ADDRESSES[op.meaning])
+    schema = _layout_schema(op, body)
+    return {**schema, "description": _UNITS[op.meaning]} if op.meaning in _UNITS else schema
+
+
+def _layout_schema(op: Op, body: Sequence[Op]) -> dict[str, Any]:
     if op.code == "struct":
         return _object(body)
     if op.code == "array":
@@ -26,12 +62,20 @@ def _op_schema(op: Op, body: Sequence[Op]) -> dict[str, Any]:
         # A character that is no UTF-8 becomes one; so there are at most as many as bytes.
         return {"type": "string", **({"maxLength": op.bit_size // 8} if op.bit_size else {})}
     if op.code == "enum":
-        return {"anyOf": [{"enum": list(dict.fromkeys(name for _value, name in op.names))}, _integer(op)]}
+        return {"anyOf": [{"enum": list(dict.fromkeys(name for _value, name in op.names))}, *_flags(op), _integer(op)]}
     if op.code == "float":
         return {"type": ["number", "null"]}  # JSON has neither NaN nor infinity
     if op.code == "pointer":
-        return {"type": "string", "pattern": "^0x[0-9a-f]{1,16}$"}
+        return {"type": "string", "pattern": f"^0x[0-9a-f]{{1,{op.bit_size // 4}}}$"}
     return {"type": "boolean"} if op.code == "bool" else _integer(op)
+
+
+def _flags(op: Op) -> list[dict[str, Any]]:
+    names = [name for _bit, name in flag_names(op)]  # C identifiers, or what a hostile object has instead
+    if not names or not all(name.isidentifier() for name in names):
+        return [{"type": "string"}] if names else []
+    one = "|".join(names)
+    return [{"type": "string", "pattern": rf"^({one})(\|({one}))*$"}]
 
 
 def _integer(op: Op) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ecli_runtime.btf import Btf
-from ecli_runtime.decode.plan import MAX_OP_COUNT, make_event_plan, make_plan, make_plan_of_members
+from ecli_runtime.decode.plan import MAX_ELEMENT_COUNT, MAX_OP_COUNT, flag_names, make_event_plan, make_plan, make_plan_of_members
 from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.errors import BtfError, DecodeError
 from tests.btf_builder import BtfBuilder
@@ -134,6 +134,98 @@ def test_flexible_arrays_reach_to_the_end_of_the_sample() -> None:
     assert decode(builder, text, b"\x05\0hello") == {"n": 5, "tail": "hello"}
 
 
+def test_flexible_arrays_of_structs_and_of_arrays() -> None:
+    builder = BtfBuilder()
+    u16 = builder.integer("unsigned short", 2)
+    pair = builder.struct("pair", 4, ("a", u16, 0), ("b", u16, 16))
+    event = builder.struct("event", 2, ("n", u16, 0), ("pairs", builder.array(pair, 0), 16))
+    sample = struct.pack("<5HB", 1, 2, 3, 4, 5, 6)  # the last byte is no whole element
+    assert decode(builder, event, sample) == {"n": 1, "pairs": [{"a": 2, "b": 3}, {"a": 4, "b": 5}]}
+    outer = builder.struct("outer", 4, ("head", u16, 0), ("last", event, 16))
+    assert decode(builder, outer, struct.pack("<4H", 1, 2, 3, 4)) == {"head": 1, "last": {"n": 2, "pairs": [{"a": 3, "b": 4}]}}
+    rows = builder.struct("rows", 2, ("n", u16, 0), ("rows", builder.array(builder.array(u16, 2), 0), 16))
+    assert decode(builder, rows, struct.pack("<5H", 1, 2, 3, 4, 5)) == {"n": 1, "rows": [[2, 3], [4, 5]]}
+
+
+def test_an_array_of_nothing_is_flexible_only_where_nothing_follows() -> None:
+    builder = BtfBuilder()
+    u16, char = builder.integer("unsigned short", 2), builder.integer("char", 1, signed=True)
+    marker, text, empty = builder.array(u16, 0), builder.array(char, 0), builder.struct("empty", 0)
+    event = builder.struct("event", 4, ("a", u16, 0), ("mark", marker, 16), ("here", text, 16), ("b", u16, 16))
+    assert decode(builder, event, b"\1\0\2\0tail") == {"a": 1, "b": 2}
+    # DECLARE_FLEX_ARRAY of include/uapi/linux/stddef.h
+    flex = builder.struct("", 0, ("__empty_bytes", empty, 0), ("bytes", text, 0))
+    either = builder.union("", 0, ("", flex, 0), ("words", marker, 0))
+    event = builder.struct("event", 2, ("a", u16, 0), ("", either, 16))
+    assert decode(builder, event, b"\1\0AB") == {"a": 1, "__empty_bytes": {}, "bytes": "AB", "words": [0x4241]}
+    inside = builder.struct("inside", 2, ("n", u16, 0), ("tail", text, 16))
+    assert decode(builder, builder.array(inside, 2), b"\1\0\2\0") == [{"n": 1}, {"n": 2}]
+    assert decode(builder, builder.struct("odd", 2, ("n", u16, 0), ("none", builder.array(marker, 3), 16)), b"\1\0") == {"n": 1}
+    assert decode(builder, builder.struct("odd", 2, ("n", u16, 0), ("none", builder.array(empty, 0), 16)), b"\1\0") == {"n": 1}
+    assert decode(builder, builder.array(empty, 2), b"") == [{}, {}]
+
+
+def test_floats_that_python_does_not_know_are_hexadecimal_text() -> None:
+    builder = BtfBuilder("big")
+    event = builder.struct("event", 16, ("a", builder.floating("long double", 16), 0))
+    assert decode(builder, event, bytes(range(1, 17))) == {"a": "0x102030405060708090a0b0c0d0e0f10"}
+
+
+def test_integers_of_odd_sizes() -> None:
+    for byteorder in ("little", "big"):
+        builder = BtfBuilder(byteorder)
+        number = builder.integer("number", 3, signed=True)
+        event = builder.struct("event", 4, ("a", number, 8))
+        assert decode(builder, event, b"\0" + (-70000).to_bytes(3, byteorder, signed=True)) == {"a": -70000}
+
+
+def test_bitfields_as_btf_described_them_before_it_had_a_flag_for_them() -> None:
+    builder = BtfBuilder()
+    three = builder.add(1, "unsigned int", 4, extra=builder.pack("I", 3))
+    rest = builder.add(1, "unsigned int", 4, extra=builder.pack("I", 29))
+    event = builder.struct("event", 4, ("a", three, 0), ("b", rest, 3))
+    assert decode(builder, event, (5 | 77 << 3).to_bytes(4, "little")) == {"a": 5, "b": 77}
+
+
+def test_a_type_has_the_name_that_the_author_gave_it() -> None:
+    builder = BtfBuilder()
+    u16 = builder.integer("unsigned short", 2)
+    port = builder.const(builder.typedef("__be16", u16))
+    anonymous = builder.typedef("event_t", builder.struct("", 4, ("port", port, 0), ("ports", builder.array(port, 1), 16)))
+    plan = make_plan(Btf(builder.section()), anonymous)
+    assert (plan.type_name, [op.type_name for op in plan.ops]) == ("event_t", ["__be16", "__be16", "__be16"])
+
+
+@pytest.mark.parametrize(
+    ("values", "flags"),
+    [
+        ({"NONE": 0, "R": 1, "W": 2, "X": 4}, ["R", "W", "X"]),
+        ({"R": 1, "W": 2, "X": 4, "ALL": 7}, ["R", "W", "X"]),
+        ({"HIGH": 0x80, "LOW": 0x10, "SAME": 0x10}, ["LOW", "HIGH"]),
+        ({"A": 1, "TOP": -(1 << 31)}, ["A", "TOP"]),
+        ({"A": 1, "B": 2}, []),  # may be counting
+        ({"A": 1, "B": 2, "C": 3, "D": 4}, []),  # counts
+        ({"A": 4, "B": 9}, []),
+        ({"A": 4, "END": -1}, []),
+        ({}, []),
+    ],
+)
+def test_enums_of_flags_are_told_from_those_that_count(values: dict[str, int], flags: list[str]) -> None:
+    builder = BtfBuilder()
+    kind = builder.enum("kind", 4, values, signed=min([0, *values.values()]) < 0)
+    assert [name for _bit, name in flag_names(make_plan(Btf(builder.section()), kind).ops[0])] == flags
+
+
+def test_flags_are_joined() -> None:
+    builder = BtfBuilder()
+    kind = builder.enum("kind", 4, {"R": 1, "W": 2, "RW": 3, "X": 8})
+    for value, shown in ((3, "RW"), (9, "R|X"), (11, "R|W|X"), (8, "X"), (0, 0), (4, 4), (12, 12)):
+        assert decode(builder, kind, struct.pack("<I", value)) == shown
+    signed = builder.enum("signed", 4, {"A": 1, "TOP": -(1 << 31)}, signed=True)
+    assert decode(builder, signed, struct.pack("<I", 0x80000001)) == "A|TOP"
+    assert decode(builder, signed, struct.pack("<i", -1)) == -1
+
+
 def test_pointers_are_hexadecimal_text() -> None:
     builder = BtfBuilder()
     pointer = builder.pointer(0)
@@ -190,9 +282,9 @@ def test_absurd_types_are_errors() -> None:
         make_plan(Btf(builder.section()), huge)
 
     builder = BtfBuilder()
-    outer = builder.integer("int", 4)
+    outer = builder.struct("empty", 0)
     for _ in range(4):  # 4096^4 elements
-        outer = builder.array(builder.struct("", 4, ("x", outer, 0)), 4096)
+        outer = builder.array(builder.struct("", 0, ("x", outer, 0)), 4096)
     with pytest.raises(BtfError, match="elements"):
         make_plan(Btf(builder.section()), outer)
 
@@ -200,6 +292,37 @@ def test_absurd_types_are_errors() -> None:
     incomplete = builder.struct("event", 4, ("later", builder.forward("later"), 0))
     with pytest.raises(BtfError, match="incomplete"):
         make_plan(Btf(builder.section()), incomplete)
+
+
+def test_what_takes_no_bytes_does_not_take_for_ever() -> None:
+    builder = BtfBuilder()
+    type_id = builder.struct("empty", 0)
+    for _ in range(30):  # 2^30 anonymous members, none of which appends an operation
+        type_id = builder.struct("", 0, ("", type_id, 0), ("", type_id, 0))
+    with pytest.raises(BtfError, match=f"more than {MAX_OP_COUNT} members"):
+        make_plan(Btf(builder.section()), type_id)
+
+    builder = BtfBuilder()
+    many = builder.array(builder.integer("unsigned char", 1), MAX_ELEMENT_COUNT // 2)
+    views = builder.union("views", MAX_ELEMENT_COUNT // 2, *((f"view{index}", many, 0) for index in range(3)))
+    with pytest.raises(BtfError, match=f"more than {MAX_ELEMENT_COUNT} values"):
+        make_plan(Btf(builder.section()), views)
+
+
+def test_types_that_no_compiler_makes_are_errors() -> None:
+    builder = BtfBuilder()
+    number, single = builder.integer("int", 4, signed=True), builder.floating("float", 4)
+    inner = builder.struct("", 4, ("a", number, 0))
+    for event, what in (
+        (builder.struct("event", 8, ("a", number, 0), ("", inner, 32)), "struct event has two members 'a'"),
+        (builder.struct("event", 8, ("a", single, 4)), "member 'a' starts inside of a byte"),
+        (builder.struct("event", 8, ("a", single, 0, 8)), "member 'a' is a bitfield of 8 bits in a type of 32"),
+        (builder.struct("event", 32, ("a", builder.floating("huge", 17), 0)), "huge has 17 bytes"),
+    ):
+        with pytest.raises(BtfError, match=what):
+            make_plan(Btf(builder.section()), event)
+    with pytest.raises(BtfError, match="event has two members 'a'"):
+        make_plan_of_members(Btf(builder.section()), [("a", number, 0), ("a", number, 4)])
 
 
 @pytest.mark.parametrize(
