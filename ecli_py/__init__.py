@@ -26,6 +26,7 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
     *,
     kernel_btf: str | None = None,
     latency_ms: float = 2.0,
+    raw: bool = False,
 ) -> Tool:
     """Open a package, load it into the kernel and attach it.
 
@@ -34,6 +35,7 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
         options: Values for the package's options, by the names of their C variables.
         kernel_btf: File to take the kernel's BTF from, for a kernel that has none of its own.
         latency_ms: How late an event may come while others keep coming; a lone one comes at once. 0 saves no work.
+        raw: Addresses stay numbers, and ports in network order.
 
     Returns:
         The tool at work. Close it, or use it in a ``with`` statement, to detach it.
@@ -43,4 +45,4 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
     """
     from ecli_py.tool import open_tool
 
-    return open_tool(package, options or {}, kernel_btf, latency_ms)
+    return open_tool(package, options or {}, kernel_btf, latency_ms, raw)

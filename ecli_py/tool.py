@@ -114,9 +114,12 @@ class Tool:
         self.close()
 
 
-def open_tool(package: str | os.PathLike[str], options: Mapping[str, Value], kernel_btf: str | None, latency_ms: float) -> Tool:
+def open_tool(
+    package: str | os.PathLike[str], options: Mapping[str, Value], kernel_btf: str | None, latency_ms: float, raw: bool
+) -> Tool:
     """Open a package, set its options, load and attach it; see :func:`ecli_py.open`."""
     with OpenSession(load_package(package), kernel_btf) as opened:
         for name, value in options.items():
             opened.set(name, value)
+        opened.raw = raw
         return Tool(opened.load().start(latency_ms))

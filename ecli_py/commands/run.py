@@ -56,6 +56,7 @@ def main(words: list[str]) -> int:
         duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
         count = None if arguments.count is None else _parse_count(arguments.count)
         latency_ms = DEFAULT_LATENCY_MS if arguments.latency is None else parse_latency_ms(arguments.latency)
+        opened.raw = arguments.raw
         loading = opened.load()  # in the background: what follows is done meanwhile, importing included
         from ecli_py.output import Output, running_clock
         from ecli_py.tool import Tool

@@ -42,6 +42,9 @@ class OpenSession:
         package: The package; what it says about its object is checked here.
         kernel_btf: File to take the kernel's BTF from instead of the running kernel's own.
 
+    Attributes:
+        raw: Values are shown as they are, whatever they mean; until it is loaded this may be set.
+
     Raises:
         PackageError: The package names a map, program, variable or type that its object lacks.
         ObjectError: libbpf cannot open the object.
@@ -49,6 +52,7 @@ class OpenSession:
 
     def __init__(self, package: Package, kernel_btf: str | None = None) -> None:
         self.package = package
+        self.raw = False
         self._loading: LoadingSession | None = None
         self._object = OpenObject.open(package.object_for(os.uname().machine), package.object_name, kernel_btf)
         try:
@@ -86,7 +90,7 @@ class OpenSession:
         """
         from ecli_runtime.sources import make_sources
 
-        return make_sources(self.package, self._object, self._maps)
+        return make_sources(self.package, self._object, self._maps, self.raw)
 
     def options(self) -> list[tuple[Option, int]]:
         """Return the options of the package that can be set, each with the id of its type in :attr:`btf`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ecli_runtime.btf import KIND_STRUCT
+from ecli_runtime.decode.meaning import with_meanings
 from ecli_runtime.decode.plan import event_type_id, make_event_plan, make_plan, make_plan_of_members
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF
 from ecli_runtime.stream import Source
@@ -18,19 +19,23 @@ if TYPE_CHECKING:
     from ecli_schemas.model import EventType, MapSpec, Package
 
 
-def make_sources(package: Package, opened: OpenObject, specs: Mapping[str, MapSpec]) -> tuple[Source, ...]:
+def make_sources(package: Package, opened: OpenObject, specs: Mapping[str, MapSpec], raw: bool) -> tuple[Source, ...]:
     """Return the maps of an object that events come from.
 
     Args:
         package: What says which maps are read, and what their events are.
         opened: The package's object.
         specs: What the package says of each map, by its name in the object.
+        raw: Values are shown as they are, whatever they mean.
 
     Raises:
         PackageError: The package names a type that the object lacks.
         BtfError: A type cannot be decoded.
     """
-    return tuple(_walk(package, opened, specs))
+    sources = tuple(_walk(package, opened, specs))
+    if raw:
+        return sources
+    return tuple(source.replace(plans=tuple(map(with_meanings, source.plans))) for source in sources)
 
 
 def _walk(package: Package, opened: OpenObject, specs: Mapping[str, MapSpec]) -> Iterator[Source]:
