@@ -32,8 +32,9 @@ quietly = said=$$($(1) 2>&1) || { printf '%s\n' "$$said"; exit 1; }
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-dev: $(INSTALLED) $(SYSCALLS) ## set up the virtual environment and the bundled libbpf
+dev: $(INSTALLED) $(SYSCALLS) ## set up the virtual environment, the bundled libbpf and the Wasm module
 	@$(BIN)/python tools/build-libbpf
+	@$(BIN)/python tools/build-lines-wasm
 	@# Start-up time counts, and byte code is not written where PYTHONDONTWRITEBYTECODE is set or the tree is read-only.
 	@# A file with a syntax error is left for `make check` to report.
 	@$(BIN)/python -m compileall -qq $(CODE) || true
@@ -100,5 +101,5 @@ golden: dev ## rebuild the golden files; read the diff before you commit it
 
 clean: ## remove all that was built, and the virtual environment
 	@rm -rf $(VENV) build dist $(CACHES)
-	@rm -rf runtime/ecli_runtime/libbpf/_bundle* $(SYSCALLS)
+	@rm -rf runtime/ecli_runtime/libbpf/_bundle* runtime/ecli_runtime/decode/native/lines.wasm $(SYSCALLS)
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,10 +15,11 @@ from ecli_schemas.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from typing import Any, Literal, TypeAlias
+    from typing import Literal, TypeAlias
 
     from ecli_runtime.decode.escapes import Escape
     from ecli_runtime.decode.plan import Op, Plan
+    from ecli_runtime.decode.where import Predicate
 
     # fmt: off
     Kind: TypeAlias = Literal[
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     # fmt: on
     Instruction: TypeAlias = "Text | Value | Loop | Cell"
 
+# Values that a predicate may keep at a time without becoming a matter for Python.
+MAX_STACK = 32
 NS_PER_DAY = 86_400 * 10**9
 _UNITS_NS = {"ns": 1, "us": 1000, "ms": 10**6, "s": 10**9}
 _TABLES = frozenset(("errno", "signal", "uid", "gid", "syscall"))
@@ -138,18 +141,18 @@ class LineProgram(Record):
         byteorder: Of numbers in the sample.
         code: The instructions. They end before the line feed.
         stripped: The line may end in blanks, which are removed.
-        portable: A backend can follow it without asking the host.
-        where: Which samples are shown, a predicate of :mod:`ecli_runtime.decode.where`; ``None``: all.
+        portable: It can be followed without asking the host, and with a stack of few values.
+        where: Which samples are shown; ``None``: all.
     """
 
     byteorder: Literal["little", "big"]
     code: tuple[Instruction, ...]
     stripped: bool = False
     portable: bool = True
-    where: Any = None
+    where: Predicate | None = None
 
 
-def make_program(plan: Plan, style: Style, where: Any = None) -> LineProgram:
+def make_program(plan: Plan, style: Style, where: Predicate | None = None) -> LineProgram:
     """Derive the program that writes samples of a plan's type in a style."""
     builder = _Builder(style)
     chosen = _chosen(plan, style.fields)
@@ -163,7 +166,7 @@ def make_program(plan: Plan, style: Style, where: Any = None) -> LineProgram:
         # Numbers, addresses and brackets end in no blank; names and strings may.
         stripped = not chosen or chosen[-1][0].code in ("string", "enum") or chosen[-1][0].meaning in (*_TABLES, "ksym")
     code = tuple(builder.code)
-    portable = not any(isinstance(each, Value) and each.kind == "symbol" for each in code)
+    portable = not any(isinstance(each, Value) and each.kind == "symbol" for each in code) and _depth(where) <= MAX_STACK
     return LineProgram(plan.byteorder, code, stripped, portable, where)
 
 
@@ -180,6 +183,15 @@ def heading(plan: Plan, style: Style) -> bytes:
         for op, width in zip(chosen, widths, strict=False)
     ]
     return "  ".join(cells).rstrip().encode()
+
+
+def _depth(where: Predicate | None) -> int:
+    """Return how many values a predicate keeps at a time."""
+    depth = deepest = 0
+    for name, *_operands in where.code if where else ():
+        depth += {"int": 1, "float": 1, "string": 1, "const": 1, "not": 0}.get(name, -1)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def default_widths(plan: Plan, fields: tuple[str, ...] | None = None) -> tuple[int, ...]:

@@ -335,14 +335,14 @@ class _Compiler:
         start, skipped = divmod(value.bit_offset, 8)
         start += base
         bits = value.bit_size
-        size_bytes = (skipped + bits + 7) // 8
         if value.kind in _RAW_KINDS:
             if not bits:
                 scope.uses_place = True
                 return f"data[at + {start} : end]"
-            return scope.variable(start, size_bytes, f"{size_bytes}s")
+            return scope.variable(start, bits // 8, f"{bits // 8}s")
         if value.kind == "float":
-            return scope.variable(start, size_bytes, "f" if bits == 32 else "d")
+            return scope.variable(start, bits // 8, "f" if bits == 32 else "d")
+        size_bytes = (skipped + bits + 7) // 8
         if not skipped and bits in _LETTERS:
             return scope.variable(start, size_bytes, _LETTERS[bits] if value.signed else _LETTERS[bits].upper())
         if size_bytes in _SIZES:

@@ -343,6 +343,16 @@ def test_discards_limits_and_predicates(backend: Backend) -> None:
     assert backend(nothing).render(run, b"", 1) == (b"", 0, 10)
 
 
+def test_long_runs_and_long_lines(backend: Backend) -> None:
+    ops = (Op("int", "n", 0, 32), Op("string", "text", 32, 0, count=None))
+    plan = Plan("", 4, "little", ops)
+    for length, count in ((200, 4096), (300_000, 5), (3_000_000, 2)):
+        samples = [struct.pack("<I", number) + b"\x01" * length for number in range(count)]
+        expected = b"".join(b'{"n":%d,"text":"%b"}\n' % (number, b"\\u0001" * length) for number in range(count))
+        assert backend(make_program(plan, Style("json"))).render(Run.of(samples), b"", -1) == (expected, count, count)
+        assert backend(make_program(plan, Style("json"))).render(Run.of(samples), b"", count - 1)[1:] == (count - 1, count - 1)
+
+
 def test_widths(backend: Backend) -> None:
     assert default_widths(EVENT) == (7, 4, 5, 0, 15)
     assert default_widths(EVENT, ("comm", "pid")) == (15, 7)
