@@ -16,6 +16,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+T = TypeVar("T")
 
 PATIENCE_MS = 30_000  # after which a child that shows nothing counts as broken
 
@@ -51,6 +54,7 @@ class Result:
         targets: What to compare.
         figures: One figure for each round, by contender.
         missing: Contenders that could not be measured, and why.
+        beside: What else the same rounds measured.
     """
 
     title: str
@@ -58,6 +62,7 @@ class Result:
     targets: Sequence[Target]
     figures: Mapping[str, Sequence[float]] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    beside: Sequence[Result] = ()
 
     def values(self, target: Target) -> list[float] | None:
         """Return the ratio (or figure) of each round; ``None`` where a contender is missing."""
@@ -88,26 +93,26 @@ class Benchmark:
     rounds: int
 
 
-def go_first(pid: int) -> None:
+def go_first(pid: int, priority: int = 1) -> None:
     """Let a process run before all others of the machine, if that is permitted: what else runs should not count."""
     with suppress(PermissionError):
-        os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
+        os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(priority))
 
 
-def interleave(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Measure A B C, A B C, …; one round before that warms caches and is not counted.
+def interleave(contenders: Mapping[str, Callable[[], T]], rounds: int, uncounted: int = 1) -> dict[str, list[T]]:
+    """Measure A B C, A B C, …; a round before that warms caches and is not counted.
 
     Real-time priority, which children inherit: on a machine that has other things to do, a process that lives longer than a
     time slice would look slower than it is against one that does not.
     """
-    figures: dict[str, list[float]] = {name: [] for name in contenders}
+    figures: dict[str, list[T]] = {name: [] for name in contenders}
     policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
     go_first(0)
     try:
-        for round_number in range(rounds + 1):
+        for round_number in range(rounds + uncounted):
             for name, measure in contenders.items():
                 figure = measure()
-                if round_number:
+                if round_number >= uncounted:
                     figures[name].append(figure)
     finally:
         os.sched_setscheduler(0, policy, parameters)
@@ -132,6 +137,18 @@ def run_ms(words: list[str]) -> float:
     return elapsed_ns / 1e6
 
 
+def peak_memory_mb(pid: int) -> float:
+    """Return the most memory that a process had resident so far, in megabytes (10^6 bytes).
+
+    From /proc and not from wait4(2), whose ``ru_maxrss`` includes what the parent had when it forked.
+    """
+    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as status:
+        for line in status:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    raise UnavailableError("/proc/PID/status has no VmHWM")
+
+
 @dataclass(frozen=True)
 class FirstLine:
     """A child that has just written its first line.
@@ -145,17 +162,6 @@ class FirstLine:
     text: str
     elapsed_ms: float
     pid: int
-
-    def peak_memory_mb(self) -> float:
-        """Return the most memory that it had resident so far, in megabytes (10^6 bytes).
-
-        From /proc and not from wait4(2), whose ``ru_maxrss`` includes what the parent had when it forked.
-        """
-        with open(f"/proc/{self.pid}/status", encoding="ascii") as status:
-            for line in status:
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024 / 1e6
-        raise UnavailableError("/proc/PID/status has no VmHWM")
 
 
 @contextmanager

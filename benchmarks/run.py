@@ -11,11 +11,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import startup
+from benchmarks import live, startup
 from benchmarks.harness import Benchmark, Result, Target, UnavailableError
 
 # All benchmarks. A new one is a module with one job whose BENCHMARKS are added here.
-BENCHMARKS: tuple[Benchmark, ...] = (*startup.BENCHMARKS,)
+BENCHMARKS: tuple[Benchmark, ...] = (*startup.BENCHMARKS, *live.BENCHMARKS)
 
 
 def main() -> int:
@@ -43,9 +43,10 @@ def main() -> int:
             print(f"not measured: {why}")
             continue
         results[benchmark.name] = result
-        print(f"{result.title} ({rounds} rounds)")
-        for line in table(result):
-            print(line)
+        for each in (result, *result.beside):
+            print(f"{each.title} ({rounds} round{'' if rounds == 1 else 's'})")
+            for line in table(each):
+                print(line)
     if arguments.json:
         document = {"machine": machine(), "benchmarks": {name: as_json(result) for name, result in results.items()}}
         arguments.json.write_text(json.dumps(document, indent=2) + "\n")
@@ -67,7 +68,7 @@ def table(result: Result) -> Iterator[str]:
             spread = f"({min(values):.2f} to {max(values):.2f})"
             yield f"  {name:<34} {statistics.median(values):>6.2f}  {spread:<18} {verdict(result, target)}".rstrip()
     for name, figures in result.figures.items():
-        yield f"    {name:<32} {statistics.median(figures):>6.1f} {result.unit} ({min(figures):.1f} to {max(figures):.1f})"
+        yield f"    {name:<32} {statistics.median(figures):>8.1f} {result.unit} ({min(figures):.1f} to {max(figures):.1f})"
     for name, why in result.missing.items():
         yield f"    {name:<32} missing: {why}"
 
@@ -104,6 +105,7 @@ def as_json(result: Result) -> dict[str, object]:
         "ratios": targets,
         "figures": {name: list(figures) for name, figures in result.figures.items()},
         "missing": dict(result.missing),
+        "beside": [as_json(each) for each in result.beside],
     }
 
 

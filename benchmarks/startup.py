@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from benchmarks import tools
-from benchmarks.harness import Benchmark, Result, Target, UnavailableError, first_line, interleave, run_ms
+from benchmarks.harness import Benchmark, Result, Target, UnavailableError, first_line, interleave, peak_memory_mb, run_ms
 
 OURS, IN_C, BPFTRACE, BPFTRACE_LITTLE = "ecli-py run", "C loader", "bpftrace", "bpftrace, pid only"
 
@@ -36,10 +36,11 @@ SETTLE_S = 0.03
 def _contenders() -> tuple[dict[str, list[str]], dict[str, str]]:
     """Return the commands that show the processes which end, and why others are missing."""
     tools.need_kernel()
-    commands: dict[str, list[str]] = {OURS: [tools.ECLI, "run", str(tools.package("execsnoop")), "--json"]}
+    package = tools.sample_package("execsnoop")
+    commands: dict[str, list[str]] = {OURS: [tools.ECLI, "run", str(package), "--json"]}
     missing = {}
     try:
-        commands[IN_C] = [tools.c_program("loader", with_libbpf=True), str(tools.elf_object("execsnoop"))]
+        commands[IN_C] = [tools.c_program("loader", with_libbpf=True), str(tools.elf_object(package))]
     except UnavailableError as why:
         missing[IN_C] = str(why)
     for name, script in ((BPFTRACE, EXECSNOOP_BT), (BPFTRACE_LITTLE, LITTLE_BT)):
@@ -66,7 +67,7 @@ def _measure(title: str, unit: str, targets: Sequence[Target], rounds: int, memo
     def contender(words: list[str]) -> Callable[[], float]:
         def measure() -> float:
             with first_line(words) as line:
-                figure = line.peak_memory_mb() if memory else line.elapsed_ms
+                figure = peak_memory_mb(line.pid) if memory else line.elapsed_ms
             time.sleep(SETTLE_S)
             return figure
 

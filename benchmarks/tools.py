@@ -1,4 +1,4 @@
-"""What the benchmarks need besides ecli-py: programs in C, a packaged sample, bpftrace."""
+"""What the benchmarks need besides ecli-py: packages, programs in C, bpftrace and bcc."""
 
 from __future__ import annotations
 
@@ -34,19 +34,23 @@ def need_kernel() -> None:
 
 
 @cache
-def package(sample: str) -> Path:
-    """Build the package of a sample."""
+def package(source: str, name: str, *options: str) -> Path:
+    """Build the package NAME of a source in the tree, with options of ``ecli-py build``."""
     BUILD.mkdir(parents=True, exist_ok=True)
-    path = BUILD / f"{sample}.json"
-    _run([ECLI, "build", str(ROOT / "samples" / sample / f"{sample}.bpf.c"), "-o", str(path)])
+    path = BUILD / f"{name}.json"
+    _run([ECLI, "build", str(ROOT / source), "-o", str(path), *options])
     return path
 
 
-@cache
-def elf_object(sample: str) -> Path:
-    """Take the ELF object out of the package of a sample."""
-    path = BUILD / f"{sample}.bpf.o"
-    path.write_bytes(read_package(package(sample).read_bytes()).object)
+def sample_package(sample: str) -> Path:
+    """Build the package of a sample."""
+    return package(f"samples/{sample}/{sample}.bpf.c", sample)
+
+
+def elf_object(package: Path) -> Path:
+    """Take the ELF object out of a package."""
+    path = package.with_suffix(".bpf.o")
+    path.write_bytes(read_package(package.read_bytes()).object)
     return path
 
 
@@ -71,20 +75,35 @@ def c_program(name: str, with_libbpf: bool = False) -> str:
 def bpftrace() -> str:
     """Return where bpftrace is; install Debian's if there is none and that is permitted."""
     found = shutil.which("bpftrace")
-    if found:
-        return found
-    if os.geteuid() or not shutil.which("apt-get"):
-        raise UnavailableError("bpftrace is not installed")
-    print("installing bpftrace to compare with", file=sys.stderr, flush=True)
-    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for words in (["update"], ["-o", "Dpkg::Use-Pty=0", "install", "-y", "--no-install-recommends", "bpftrace"]):
-        done = subprocess.run(["apt-get", "-qq", *words], env=quiet, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-        if done.returncode:
-            raise UnavailableError(f"bpftrace is not installed, and `apt-get {words[-1]}` failed")
-    found = shutil.which("bpftrace")
+    if not found:
+        _apt_install("bpftrace")
+        found = shutil.which("bpftrace")
     if not found:
         raise UnavailableError("bpftrace is not installed")
     return found
+
+
+@cache
+def python_with_bcc() -> str:
+    """Return a Python that can import bcc, where bcc has what it compiles with; install Debian's bcc as :func:`bpftrace` does."""
+    headers = (f"/lib/modules/{os.uname().release}/build", "/sys/kernel/kheaders.tar.xz")
+    if "BCC_KERNEL_SOURCE" not in os.environ and not any(map(os.path.exists, headers)):
+        raise UnavailableError("bcc needs the headers of this kernel; BCC_KERNEL_SOURCE may name others")
+    python = "/usr/bin/python3"
+    if not os.path.exists(python) or _fails([python, "-c", "import bcc"]):
+        _apt_install("python3-bpfcc")
+    return python
+
+
+def _apt_install(package: str) -> None:
+    if os.geteuid() or not shutil.which("apt-get"):
+        raise UnavailableError(f"{package} is not installed")
+    print(f"installing {package} to compare with", file=sys.stderr, flush=True)
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for words in (["update"], ["-o", "Dpkg::Use-Pty=0", "install", "-y", "--no-install-recommends", package]):
+        done = subprocess.run(["apt-get", "-qq", *words], env=quiet, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        if done.returncode:
+            raise UnavailableError(f"{package} is not installed, and `apt-get {words[-1]}` failed")
 
 
 @contextmanager
@@ -99,6 +118,12 @@ def processes_that_end() -> Iterator[None]:
     finally:
         trigger.kill()
         trigger.wait()
+
+
+def _fails(words: list[str]) -> bool:
+    return bool(
+        subprocess.run(words, env=child_environment(), stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode
+    )
 
 
 def _run(words: list[str]) -> None:

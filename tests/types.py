@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from hypothesis import reject
 from hypothesis import strategies as st
 
 from ecli_runtime.btf import Btf
 from ecli_runtime.decode.lines import Style, default_widths
 from ecli_runtime.decode.plan import Op, Plan, make_event_plan
+from ecli_runtime.errors import BtfError
 from tests.btf_builder import BtfBuilder
 
 names = st.sampled_from(["a", "b", "pid", "comm", "bits", "x%d", 'qu"ote', "brace{}", "é", "e\u202ed", "", "v0", "{0}"])
@@ -110,7 +112,7 @@ class _Types:
         draw, builder = self.draw, self.builder
         members: list[tuple[Any, ...]] = []
         at = size_bits = 0
-        for name in draw(st.lists(member_names, max_size=5)):
+        for name in draw(st.lists(member_names, max_size=5, unique=True)):
             kind = self.any(depth)
             if is_union:
                 at = 0
@@ -140,7 +142,10 @@ def plans(draw: st.DrawFn) -> Plan:
     builder = BtfBuilder(draw(st.sampled_from(["little", "big"])))
     types = _Types(draw, builder)
     event = types.composite(2, tail=draw(st.booleans()))
-    return make_event_plan(Btf(builder.section()), event.type_id)
+    try:
+        return make_event_plan(Btf(builder.section()), event.type_id)
+    except BtfError:  # a name that an anonymous member has, too
+        reject()
 
 
 _OF_INTS = [f"duration_{unit}" for unit in ("ns", "us", "ms", "s")] + ["time_ns", "time_us", "time_ms", "boottime_ns"]

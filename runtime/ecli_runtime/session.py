@@ -89,6 +89,7 @@ class Session:
         self.stopping = False
         self._latency_s = latency_ms / 1000
         self._flowing = False
+        self._looked = 0.0
         self._closed = False
         self._started = time.monotonic()
         self._seconds: float | None = None
@@ -151,6 +152,7 @@ class Session:
         if not self.stopping:
             self._wait(timeout_ms)
         before = self._received
+        self._looked = time.monotonic()
         yield from self._drain()
         self._flowing = self._received > before and all(reader.buffer.filled < _MOSTLY_EMPTY for reader in self._readers)
         for sampler in self._samplers:
@@ -160,8 +162,9 @@ class Session:
     def _wait(self, timeout_ms: int) -> None:
         if self._flowing and timeout_ms != 0:
             # The kernel wakes a reader that has read everything at each event, and one that is a little behind at none. So while
-            # events keep coming, being a little late saves most of the cost on both sides.
-            time.sleep(self._latency_s)
+            # events keep coming, being a little late saves most of the cost on both sides. What was done with those of the last
+            # look counts: they would be later by that, too.
+            time.sleep(max(self._looked + self._latency_s - time.monotonic(), 0))
         due_ms = min((sampler.due_ms() for sampler in self._samplers), default=-1)
         waits = [wait for wait in (timeout_ms, due_ms) if wait >= 0]
         # Not for ever: a wake-up may be missed where our last look and the kernel's commit cross.
