@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import time
 
-from ecli_py.render.jsonlines import to_json
-from ecli_py.render.text import event_text
 from ecli_py.report import write_out, write_text
 from ecli_runtime.decode.adaptive import Lines
-from ecli_runtime.decode.events import EventDecoder
 from ecli_runtime.decode.lines import Style, csv_cell, default_widths, fit, heading, make_program
 from ecli_runtime.stream import Samples
 from ecli_schemas.errors import EcliError
@@ -19,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Literal
 
-    from ecli_runtime.decode.events import Event
+    from ecli_runtime.decode.events import Event, EventDecoder
     from ecli_runtime.decode.lines import LineProgram
     from ecli_runtime.decode.plan import Plan
     from ecli_runtime.decode.predicate import Predicate
@@ -87,7 +84,7 @@ class Output:
     def __init__(self, sources: Sequence[Source], form: Format, clock: Clock) -> None:
         self._form = form
         self._clock = clock
-        self._decoder = EventDecoder()
+        self._decoder: EventDecoder | None = None
         self._renderers: dict[int, _Renderer | None] = {}  # by identity of the plan
         self._heading: object = None
         self._pick: Callable[[Event], Event] | None = None
@@ -160,6 +157,10 @@ class Output:
         self._heading = self  # whatever comes next has its own
         tags = dict(tags_of(self._sources, chunk.source, None)) if self._form.kind == "json" else {}
         lines: list[str] = []
+        if self._decoder is None:
+            from ecli_runtime.decode.events import EventDecoder
+
+            self._decoder = EventDecoder()
         for event in self._decoder.events(chunk):
             if len(lines) == limit:
                 break
@@ -179,6 +180,9 @@ class Output:
         (write_text if self._form.kind == "text" else write_out)(lines)
 
     def _line(self, event: Event) -> str:
+        from ecli_py.render.jsonlines import to_json
+        from ecli_py.render.text import event_text
+
         if self._form.kind == "json":
             return to_json(event) + "\n"
         if self._form.kind == "csv":

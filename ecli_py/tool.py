@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 from ecli_py.source import load_package
-from ecli_runtime.decode.events import EventDecoder
 from ecli_runtime.opening import OpenSession
 
 TYPE_CHECKING = False
@@ -34,7 +33,6 @@ class Tool:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._decoder = EventDecoder()
         self._events: Iterator[Event] = iter(())  # taken out of the kernel and not yielded yet
 
     @property
@@ -60,6 +58,9 @@ class Tool:
         Raises:
             LibbpfError: A buffer or a map could not be read.
         """
+        from ecli_runtime.decode.events import EventDecoder
+
+        decoder = EventDecoder()
         rounds = self.rounds(duration_s)
         left = count
         while left is None or left > 0:
@@ -74,7 +75,7 @@ class Tool:
                 chunks = next(rounds, None)
                 if chunks is None:
                     return
-                self._events = (event for chunk in chunks for event in self._decoder.events(chunk))
+                self._events = (event for chunk in chunks for event in decoder.events(chunk))
         self._session.finish()
 
     def rounds(self, duration_s: float | None = None) -> Iterator[Iterator[Chunk]]:

@@ -14,7 +14,7 @@ from typing import Any
 from ecli_py.render.jsonlines import to_json
 from ecli_py.render.plain import size_text
 from ecli_runtime.decode.lines import Style
-from ecli_runtime.decode.meaning import names_of
+from ecli_runtime.decode.names import names_of
 from ecli_runtime.decode.plan import Op, Plan, flag_names
 
 RANGES = "00-1F 7F-9F AD-AD 61C-61C 200B-200F 202A-202E 2060-206F FEFF-FEFF FFF9-FFFB E0000-E007F"

@@ -8,8 +8,6 @@ import time
 
 from ecli_runtime.attach import attach
 from ecli_runtime.decode.choose import make_chooser
-from ecli_runtime.decode.plan import make_plan
-from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.errors import BtfError
 from ecli_runtime.libbpf.object import MAP_TYPE_RINGBUF
 from ecli_runtime.mounts import with_tracefs
@@ -231,6 +229,9 @@ class Session:
         for each in self._object.maps:
             if each.data_section == variable.section:
                 for _key, whole in each.entries():
+                    from ecli_runtime.decode.plan import make_plan
+                    from ecli_runtime.decode.python import make_decoder
+
                     data = whole[variable.byte_offset : variable.byte_offset + variable.size_bytes]
                     return make_decoder(make_plan(self._object.btf, variable.type_id))(data)
         raise BtfError(f"variable {variable.name!r} has no map")

@@ -410,7 +410,7 @@ def _is_right(op: Op) -> bool:
 
 
 def _table(meaning: str, arch: str) -> dict[int, str]:
-    from ecli_runtime.decode.meaning import names_of
+    from ecli_runtime.decode.names import names_of
 
     names = dict(names_of(meaning, arch))
     if meaning == "errno":  # the kernel returns it negative

@@ -8,7 +8,6 @@ What two programs mean differently gets no meaning: ``ts`` (nanoseconds or micro
 
 from __future__ import annotations
 
-from ecli_runtime.decode.names import names_of
 from ecli_runtime.decode.plan import Op
 from ecli_schemas.record import Record
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
     from ecli_runtime.decode.plan import Plan
 
-__all__ = ["MEANINGS", "PLAIN", "misfits", "names_of", "with_meanings"]
 
 PLAIN = "plain"  # what an author says where no meaning is wanted
 

@@ -421,13 +421,9 @@ def _written_number(value: Value, text: str) -> int | None:
 def _names_of(meaning: str, arch: str) -> Mapping[int, str]:
     if meaning not in _NAMED:
         return {}
-    import importlib
+    from ecli_runtime.decode.names import names_of
 
-    try:
-        names: Mapping[int, str] = importlib.import_module("ecli_runtime.decode.meaning").names_of(meaning, arch)
-    except ImportError:
-        return {}
-    return names
+    return names_of(meaning, arch)
 
 
 def _nearest(name: str, known: Sequence[str], what: str) -> str:

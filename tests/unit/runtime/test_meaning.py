@@ -15,7 +15,8 @@ from jsonschema import Draft202012Validator
 
 from ecli_runtime.btf import Btf
 from ecli_runtime.decode.addresses import ipv6_text
-from ecli_runtime.decode.meaning import MEANINGS, misfits, names_of, with_meanings
+from ecli_runtime.decode.meaning import MEANINGS, misfits, with_meanings
+from ecli_runtime.decode.names import names_of
 from ecli_runtime.decode.plan import Plan, make_plan
 from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.decode.schema import plan_schema
