@@ -9,7 +9,6 @@ from ecli_py.arguments import Arguments
 from ecli_py.report import printable, write_out
 from ecli_py.source import load_package
 from ecli_py.tool import Tool
-from ecli_runtime.decode.choose import indistinct
 from ecli_runtime.errors import OptionError
 from ecli_runtime.globals import parse_value
 from ecli_runtime.libbpf import log
@@ -55,15 +54,22 @@ def main(words: list[str]) -> int:
         for line in opened.contradictions():
             sys.stderr.write(f"warning: {printable(line)}\n")
         for source in opened.sources:
-            for first, second in indistinct(source.plans, source.tags) if source.sample is None else ():
-                names = [source.plans[index].type_name for index in (first, second)]
-                line = f"map {source.name}: nothing tells {names[1]} from {names[0]}, so all are shown as {names[0]}"
-                sys.stderr.write(f"warning: {printable(line)}\n")
+            if len(source.plans) > 1 and source.sample is None:
+                _warn_of_indistinct(source)
         latency_ms = DEFAULT_LATENCY_MS if arguments.latency is None else parse_latency_ms(arguments.latency)
         render = _make_render(arguments.json, arguments.fields, opened.sources)
         with Tool(opened.start(latency_ms)) as tool:
             _show(tool, render, duration_s, count)
     return 0
+
+
+def _warn_of_indistinct(source: Source) -> None:
+    from ecli_runtime.decode.choose import indistinct
+
+    for first, second in indistinct(source.plans, source.tags):
+        shown, other = source.plans[first].type_name, source.plans[second].type_name
+        line = f"map {source.name}: nothing tells {other} from {shown}, so all are shown as {shown}"
+        sys.stderr.write(f"warning: {printable(line)}\n")
 
 
 def _open(package: Package, arguments: SimpleNamespace) -> OpenSession:

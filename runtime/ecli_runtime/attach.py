@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 
 from ecli_runtime.errors import AttachError, describe_errno
 from ecli_runtime.libbpf._ffi import PerfEventAttr, libc
 from ecli_runtime.libbpf.object import PROG_TYPE_PERF_EVENT, PROG_TYPE_SCHED_CLS, PROG_TYPE_XDP
-from ecli_runtime.permissions import REFUSALS, hint_for_refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ def _open_clock(name: str, cpu: int) -> int:
     except OSError as error:
         code = error.errno or 0
         message = f"{name}: cannot sample CPU {cpu}: {describe_errno(code)}"
-        hint = hint_for_refusal() if code in REFUSALS else "this machine may have no such event"
+        from ecli_runtime.permissions import hint_for_refusal
+
+        hint = hint_for_refusal() if code in (errno.EPERM, errno.EACCES) else "this machine may have no such event"
         raise AttachError("perf_event_open", code, "", message, hint) from error
     return number

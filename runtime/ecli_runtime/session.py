@@ -8,7 +8,6 @@ import time
 
 from ecli_runtime.attach import attach
 from ecli_runtime.btf import KIND_STRUCT
-from ecli_runtime.decode.choose import make_chooser
 from ecli_runtime.decode.plan import event_type_id, make_event_plan, make_plan, make_plan_of_members
 from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.errors import BtfError, DecodeError, OptionError
@@ -469,11 +468,12 @@ class _Reader:
     def __init__(self, source: Source, buffer: RingBuffer | PerfBuffer) -> None:
         self.source = source
         self._buffer = buffer
-        if source.plans:
+        self._choose: Callable[[bytes], int] = lambda _sample: 0
+        self._decoders = [(plan.type_name, make_decoder(plan)) for plan in source.plans] or [("", _raw_event)]
+        if len(source.plans) > 1:
+            from ecli_runtime.decode.choose import make_chooser
+
             self._choose = make_chooser(source.plans, source.tags)
-            self._decoders = [(plan.type_name, make_decoder(plan)) for plan in source.plans]
-        else:
-            self._choose, self._decoders = (lambda _sample: 0), [("", _raw_event)]
 
     def drain(self) -> Iterator[Event | None]:
         """Yield the events that are there; ``None`` stands for a sample that did not hold its type."""
