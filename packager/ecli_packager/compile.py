@@ -86,16 +86,17 @@ class Compiler:
         if done.returncode and _CLASH.search(done.stderr):
             # vmlinux.h declares the kernel's kfuncs; a source that has one of these names for itself must win.
             done, data = self._run(source, referenced, ("-DBPF_NO_KFUNC_PROTOTYPES",))
-        if done.returncode and self.includes.vmlinux and self._clashes_with_author(done.stderr):
-            again, data = self._run_without_clashes(self.includes.vmlinux, source, referenced)
+        vmlinux = self.includes.vmlinux
+        if done.returncode and vmlinux and self._clashes_with_author(done.stderr, vmlinux):
+            again, data = self._run_without_clashes(vmlinux, source, referenced)
             done = done if again.returncode else again
         if done.returncode:
             raise CompileError(f"{source}: compilation failed", done.stderr, self._hint(done.stderr))
         return data, done.stderr
 
-    def _clashes_with_author(self, diagnostics: str) -> bool:
-        """Tell whether a name of ``vmlinux.h`` is the only trouble, and no header of the system is involved."""
-        return "vmlinux.h:" in diagnostics and "redefinition" in diagnostics and not self._system_header(diagnostics)
+    def _clashes_with_author(self, diagnostics: str, vmlinux: Path) -> bool:
+        """Tell whether our ``vmlinux.h`` defines what the author's files define, too, and no header of the system is involved."""
+        return f"{vmlinux}/vmlinux.h:" in diagnostics and "redefinition" in diagnostics and not self._system_header(diagnostics)
 
     def _run_without_clashes(
         self, vmlinux: Path, source: Path, referenced: Sequence[str]
@@ -123,7 +124,11 @@ class Compiler:
 
     def declares(self, source: Path, c_name: str) -> bool:
         """Tell whether a complete type of that name can be used at the end of a source."""
-        return self._run(source, [c_name], ())[0].returncode == 0
+        try:
+            self.compile(source, [c_name])
+        except CompileError:
+            return False
+        return True
 
     def _run(
         self, source: Path, referenced: Sequence[str], flags: tuple[str, ...]
@@ -176,7 +181,7 @@ class Compiler:
         if missing:
             return f"header {missing[1]!r} was not found; say where it is with -I DIR"
         header = self._system_header(diagnostics)
-        if header and "vmlinux.h:" in diagnostics and "redefinition" in diagnostics:
+        if header and "vmlinux.h" in diagnostics and "redefinition" in diagnostics:
             return f"vmlinux.h has the types of <{header}>: leave that header out, and #define what constants you need from it"
         if "struct user_pt_regs" in diagnostics or "struct pt_regs" in diagnostics:
             return f"vmlinux.h is of another architecture; name the BTF of a {self.arch.name} kernel: --btf {self.arch.name}=FILE"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+
 from ecli_runtime.errors import AttachError, LibbpfError, describe_errno
 from ecli_runtime.libbpf.object import PROG_TYPE_PERF_EVENT, PROG_TYPE_SCHED_CLS, PROG_TYPE_XDP
-from ecli_runtime.permissions import REFUSALS, hint_for_refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,5 +54,8 @@ def _open_clock(name: str, cpu: int) -> int:
         return open_software_event(COUNT_SW_CPU_CLOCK, cpu, sample_freq=SAMPLE_FREQUENCY_HZ, flags=FLAG_FREQ)
     except LibbpfError as error:
         message = f"{name}: cannot sample CPU {cpu}: {describe_errno(error.errno)}"
-        hint = hint_for_refusal() if error.errno in REFUSALS else "this machine may have no such event"
+        from ecli_runtime.permissions import hint_for_refusal
+
+        is_refused = error.errno in (errno.EPERM, errno.EACCES)
+        hint = hint_for_refusal() if is_refused else "this machine may have no such event"
         raise AttachError(error.function, error.errno, "", message, hint) from error

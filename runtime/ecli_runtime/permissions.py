@@ -1,8 +1,9 @@
-"""Why the kernel refuses, with EPERM, to load or attach: who asks has not the right, or nobody has it here."""
+"""Why the kernel refuses, with EPERM, to load or attach: who asks has not the right, or nobody has it here.
+
+Imported only when that has happened.
+"""
 
 from __future__ import annotations
-
-import errno
 
 from ecli_runtime.errors import LibbpfError
 
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
 
 ROOT_HINT = "run it as root (sudo), or with CAP_BPF and CAP_PERFMON (and CAP_NET_ADMIN for networking programs)"
 MEMORY_HINT = "kernels before 5.11 count maps as locked memory: raise its limit with `ulimit -l unlimited`"
-
-REFUSALS = frozenset((errno.EPERM, errno.EACCES))
 
 _CAP_SYS_ADMIN = 21  # include/uapi/linux/capability.h; stands for all capabilities that bpf(2) asks for
 _SECURITY = "/sys/kernel/security/"

@@ -16,7 +16,7 @@ BEFORE = {
     *("ecli_py.source", "ecli_runtime", "ecli_runtime.background", "ecli_runtime.btf", "ecli_runtime.elf"),
     *("ecli_runtime.errors", "ecli_runtime.globals", "ecli_runtime.libbpf", "ecli_runtime.libbpf._ffi"),
     *("ecli_runtime.libbpf.log", "ecli_runtime.libbpf.object", "ecli_runtime.opening", "ecli_runtime.owned"),
-    *("ecli_runtime.permissions", "ecli_schemas", "ecli_schemas.checks", "ecli_schemas.dialects", "ecli_schemas.errors"),
+    *("ecli_schemas", "ecli_schemas.checks", "ecli_schemas.dialects", "ecli_schemas.errors"),
     *("ecli_schemas.json_reader", "ecli_schemas.model", "ecli_schemas.read", "ecli_schemas.record", "ecli_schemas.wording"),
 }
 # What is imported while it loads.

@@ -236,6 +236,15 @@ def test_what_an_author_names_like_the_kernel_is_his(tmp_path: Path, declaration
     assert b"___vmlinux" not in result.package.object or b"task_struct___vmlinux" not in result.package.object
 
 
+def test_a_number_is_an_event_also_beside_names_of_the_kernel(tmp_path: Path) -> None:
+    source = tmp_path / "tool.bpf.c"
+    ring = 'struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); } events SEC(".maps");'
+    body = "char line[8] = {}; bpf_get_current_comm(line, 8); bpf_ringbuf_output(&events, line, 8, 0);"
+    text = VMLINUX_PROGRAM.replace('SEC("raw_tp', ring + '\nSEC("raw_tp')
+    source.write_text('#include "vmlinux.h"\nstruct key { int mine; };\n' + text % body)
+    assert types(build(Request((source,))).package) == {"events": ["char[8]"]}
+
+
 @pytest.mark.parametrize("header", ["stddef.h", "stdint.h", "inttypes.h", "stdbool.h", "errno.h"])
 @pytest.mark.parametrize("first", [True, False], ids=["vmlinux.h first", "vmlinux.h last"])
 def test_headers_of_the_c_library_beside_vmlinux(tmp_path: Path, header: str, first: bool) -> None:

@@ -24,7 +24,6 @@ from ecli_runtime.errors import (
 from ecli_runtime.libbpf import log
 from ecli_runtime.libbpf._ffi import ObjectOpenOpts, lib
 from ecli_runtime.owned import Owned
-from ecli_runtime.permissions import REFUSALS, explain_refusal, hint_for_refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -233,7 +232,9 @@ class LoadedProgram(Program):
             hint = ""
             if error.errno == errno.EOPNOTSUPP:
                 hint = f"section {self.section!r} names no target that can be attached to by itself"
-            elif error.errno in REFUSALS:
+            elif error.errno in (errno.EPERM, errno.EACCES):
+                from ecli_runtime.permissions import hint_for_refusal
+
                 hint = hint_for_refusal()
             elif error.errno in (errno.ENOENT, errno.ESRCH):
                 hint = "this kernel does not have that hook; `ecli-py run --verbose` shows what was tried"
@@ -391,7 +392,9 @@ def _explain_load_failure(error: LibbpfError, sections: Mapping[str, str]) -> Ex
             f"{verifier[1]}: the kernel's verifier refused the program: {reason}",
             "`--verbose` shows the whole log",
         )
-    if error.errno in REFUSALS:
+    if error.errno in (errno.EPERM, errno.EACCES):
+        from ecli_runtime.permissions import explain_refusal
+
         return explain_refusal(error, sections)
     detail = _last_line(text)
     message = f"cannot load the package's object: {describe_errno(error.errno)}" + (f" ({detail})" if detail else "")
