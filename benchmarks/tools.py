@@ -71,6 +71,14 @@ def c_program(name: str, with_libbpf: bool = False) -> str:
     return str(path)
 
 
+def c_file(source: Path) -> str:
+    """Compile a program that was written for the occasion, beside its source."""
+    if not shutil.which("gcc"):
+        raise UnavailableError("there is no gcc")
+    _run(["gcc", "-O2", "-Wall", "-Wextra", "-o", str(source.with_suffix("")), str(source)])
+    return str(source.with_suffix(""))
+
+
 @cache
 def bpftrace() -> str:
     """Return where bpftrace is; install Debian's if there is none and that is permitted."""

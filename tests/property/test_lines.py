@@ -7,7 +7,7 @@ import sys
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecli_py.render.jsonlines import to_json
@@ -20,6 +20,9 @@ from ecli_runtime.read.run import Run
 from tests.lines_backends import BACKENDS
 from tests.lines_reference import line
 from tests.types import payloads, plans, plans_with_meanings, styles
+
+# The first example compiles the module.
+without_deadline = settings(deadline=None)
 
 
 def as_double(bits: int) -> float:
@@ -44,6 +47,7 @@ def discarding(run: Run, live: list[bool]) -> Run:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@without_deadline
 @given(case=cases(), prefix=st.sampled_from(["", "12:00:00  ", "100%d é  "]))
 def test_lines_of_any_type(backend: type[PythonLines], case: tuple[Plan, Style, list[bytes]], prefix: str) -> None:
     plan, style, samples = case
@@ -53,6 +57,7 @@ def test_lines_of_any_type(backend: type[PythonLines], case: tuple[Plan, Style, 
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@without_deadline
 @given(data=st.data())
 def test_json_is_that_of_the_reference_decoder(backend: type[PythonLines], data: st.DataObject) -> None:
     plan = data.draw(plans())
@@ -63,6 +68,7 @@ def test_json_is_that_of_the_reference_decoder(backend: type[PythonLines], data:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@without_deadline
 @given(case=cases(), live=st.lists(st.booleans(), min_size=4, max_size=4), limit=st.integers(-1, 5))
 def test_discarded_records_and_limits(
     backend: type[PythonLines], case: tuple[Plan, Style, list[bytes]], live: list[bool], limit: int
@@ -115,6 +121,7 @@ conditions = st.recursive(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@without_deadline
 @given(
     code=conditions,
     byteorder=st.sampled_from(["little", "big"]),
@@ -133,6 +140,7 @@ def test_predicates(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@without_deadline
 @given(numbers=st.lists(st.floats() | st.integers(0, 2**64 - 1).map(as_double), min_size=1, max_size=200))
 def test_floats(backend: type[PythonLines], numbers: list[float]) -> None:
     plan = Plan("", 8, "little", (Op("float", "", 0, 64),))

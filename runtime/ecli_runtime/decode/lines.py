@@ -386,7 +386,7 @@ class _Builder:
             self.text(quote)
         elif meaning == "port_be":
             self.add(Value("port", *place))
-        elif escape != TEXT:
+        elif escape != TEXT or op.bit_size > 64:
             return False
         elif kind == "duration":
             self.add(Value("duration", *place, op.signed, unit_ns=_UNITS_NS[unit]))

@@ -1,16 +1,8 @@
 /* Cells: padding, cutting, quotes of CSV. All work on text that was just written. */
 #pragma once
 
+#include "numbers.h"
 #include "types.h"
-
-INLINE u8 *put_blanks(u8 *out, u32 count)
-{
-	v128_t blanks = wasm_i8x16_splat(' ');
-
-	for (u32 at = 0; at < count; at += 16)
-		wasm_v128_store(out + at, blanks);
-	return out + count;
-}
 
 /* Skip a number of code points. */
 INLINE u8 *skip(u8 *at, u32 count)
@@ -49,11 +41,16 @@ INLINE u8 *pad(u8 *begin, u8 *out, u32 wide, u32 width, u32 limit, bool right)
 	if (length >= width)
 		return out;
 	if (!right)
-		return put_blanks(out, width - length);
-	u32 blanks = width - length;
-	__builtin_memmove(begin + blanks, begin, (u32)(out - begin));
-	for (u32 i = 0; i < blanks; i++)
-		begin[i] = ' ';
+		return put_blanks(out, (int)(width - length));
+	u32 blanks = width - length, size = (u32)(out - begin);
+	if (size <= 16) {
+		v128_t text = wasm_v128_load(begin);
+		wasm_v128_store(put_blanks(begin, (int)blanks), text);
+	} else {
+		__builtin_memmove(begin + blanks, begin, size);
+		for (u32 i = 0; i < blanks; i++)
+			begin[i] = ' ';
+	}
 	return out + blanks;
 }
 

@@ -154,51 +154,67 @@ static u32 string_size(const u8 *at, u32 size)
 	return length;
 }
 
-static bool is_shown(const struct program *program, const u8 *payload, u32 length)
+/* Nearly all predicates compare integers with constants: results are then the bits of one word. */
+INLINE bool is_in_ranges(const struct program *program, const u8 *payload)
+{
+	u64 results = 0;
+
+	for (const struct predicate *step = program->where, *last = step + program->where_count; step < last; step++) {
+		switch ((enum condition)step->condition) {
+		case AND:
+			results = results >> 1 & (results | ~1ull);
+			break;
+		case OR:
+			results = results >> 1 | (results & 1);
+			break;
+		case NOT:
+			results ^= 1;
+			break;
+		default: {
+			u64 value = read(payload, &step->place, program->is_big_endian);
+			results = results << 1 | (value - step->low <= step->high);
+		}
+		}
+	}
+	return results & 1;
+}
+
+COLD bool is_shown(const struct program *program, const u8 *payload, u32 length)
 {
 	struct item stack[MAX_STACK];
 	struct item *top = stack; /* the free place; the host has counted how many are needed */
 
 	for (const struct predicate *step = program->where, *last = step + program->where_count; step < last; step++) {
 		struct item *a = top - 2, *b = top - 1;
+		const struct place *place = &step->place;
 		switch ((enum condition)step->condition) {
-		case INT_VALUE: {
-			struct wide value = read_bits(payload + step->offset, step->size, step->shift, step->bits, step->is_signed,
-						      program->is_big_endian);
-			*top++ = (struct item){.number = (s128)((u128)value.high << 64 | value.low)};
+		case INT_VALUE:
+			*top++ = (struct item){.number = (s128)read_any(payload, place, program->is_big_endian)};
+			break;
+		case RANGE: {
+			u64 value = read(payload, place, program->is_big_endian);
+			*top++ = (struct item){.number = value - step->low <= step->high};
 			break;
 		}
 		case DOUBLE_VALUE: {
-			struct wide value = read_bits(payload + step->offset, step->size, 0, step->bits, false, program->is_big_endian);
-			double real;
-			if (step->bits == 32) {
-				float single;
-				u32 bits = (u32)value.low;
-				__builtin_memcpy(&single, &bits, 4);
-				real = single;
-			} else {
-				__builtin_memcpy(&real, &value.low, 8);
-			}
-			*top++ = (struct item){.is_double = true, .real = real};
+			u64 value = read(payload, place, program->is_big_endian);
+			*top++ = (struct item){.is_double = true, .real = as_double(value, place->bits)};
 			break;
 		}
 		case STRING_VALUE: {
-			const u8 *at = payload + step->offset;
-			u32 size = step->size ? step->size : length > step->offset ? length - step->offset : 0;
+			const u8 *at = payload + place->offset;
+			u32 size = place->size ? place->size : length > place->offset ? length - place->offset : 0;
 			*top++ = (struct item){.bytes = at, .size = string_size(at, size)};
 			break;
 		}
 		case INT_CONST:
 			*top++ = (struct item){.number = (s128)((u128)step->high << 64 | step->low)};
 			break;
-		case DOUBLE_CONST: {
-			double real;
-			__builtin_memcpy(&real, &step->low, 8);
-			*top++ = (struct item){.is_double = true, .real = real};
+		case DOUBLE_CONST:
+			*top++ = (struct item){.is_double = true, .real = as_double(step->low, 64)};
 			break;
-		}
 		case BYTES_CONST:
-			*top++ = (struct item){.bytes = step->bytes, .size = step->size};
+			*top++ = (struct item){.bytes = step->bytes, .size = place->size};
 			break;
 		case COMPARE:
 			*a = (struct item){.number = compare(a, b, (enum comparison)step->comparison)};

@@ -39,18 +39,15 @@ static const struct name *find(const struct name *names, u32 count, u64 value)
 	return NULL;
 }
 
-/* A number by its name, as flags, or as it is. */
-static u8 *put_named(u8 *out, const struct instruction *in, u64 value)
+/* A number that has no name: as flags, or as it is. */
+COLD u8 *put_unnamed(u8 *out, const struct instruction *in, u64 value)
 {
-	const struct name *name = find(in->names, in->name_count, value);
+	u64 rest = value << (in->place.down & 63) >> (in->place.down & 63), left = rest;
 
-	if (name)
-		return put(out, name->text, name->size);
-	u64 rest = in->bits < 64 ? value & ((1ull << in->bits) - 1) : value, left = rest;
 	for (u32 i = 0; i < in->flag_count; i++)
 		left &= ~in->flags[i].value;
 	if (!in->flag_count || left || !rest)
-		return in->is_signed ? put_s64(out, (s64)value) : put_u64(out, value);
+		return in->place.is_signed ? put_s64(out, (s64)value) : put_u64(out, value);
 	*out = (u8)in->quote;
 	out += in->quote != 0;
 	bool is_first = true;
@@ -65,56 +62,48 @@ static u8 *put_named(u8 *out, const struct instruction *in, u64 value)
 	return out + (in->quote != 0);
 }
 
-/* A value that takes reading bit by bit, or seldom occurs. */
-COLD u8 *put_value(u8 *out, const struct instruction *in, const u8 *at, const struct program *program)
+/* What seldom occurs, or takes long anyway. */
+COLD u8 *put_value(u8 *out, const struct instruction *in, const u8 *base, const struct program *program)
 {
-	struct wide value = read_bits(at, in->size, in->shift, in->bits, in->is_signed, program->is_big_endian);
+	const struct place *place = &in->place;
+	u128 wide = read_any(base, place, program->is_big_endian);
+	u64 value = (u64)wide;
+	bool is_negative = place->is_signed && (s64)value < 0;
 
 	switch ((enum opcode)in->opcode) {
-	case HEX:
-		return put_hex(out, value.low, value.high);
-	case BOOL:
-		return value.low | value.high ? put(out, (const u8 *)"true\0\0\0\0\0\0\0\0\0\0\0", 4)
-					      : put(out, (const u8 *)"false\0\0\0\0\0\0\0\0\0\0", 5);
-	case FLOAT:
-		if (in->bits == 32) {
-			u32 bits = (u32)value.low;
-			float single;
-			__builtin_memcpy(&single, &bits, 4);
-			double real = single;
-			__builtin_memcpy(&value.low, &real, 8);
-		}
-		return put_double(out, value.low, in->is_json, program->powers);
-	case NAMES:
-	case FLAGS:
-		return put_named(out, in, value.low);
+	case FLOAT: {
+		double real = as_double(value, place->bits);
+		__builtin_memcpy(&value, &real, 8);
+		return put_double(out, value, in->is_json, program->powers);
+	}
 	case DURATION:
-		if (!is_negative(value, in->is_signed))
-			return put_duration(out, value.low, in->unit_ns);
 		*out = '-';
-		return put_duration(out + 1, -value.low, in->unit_ns);
+		return put_duration(out + is_negative, is_negative ? -value : value, in->unit_ns);
 	case TIME:
-		return put_time(out, value.low, is_negative(value, in->is_signed), in->unit_ns, in->offset_ns);
+		return put_time(out, value, is_negative, in->unit_ns, in->offset_ns);
 	case BYTES:
-		if (!is_negative(value, in->is_signed))
-			return put_size(out, value.low);
-		*out = '-';
-		out = put_u64(out + 1, -value.low);
+		if (!is_negative)
+			return put_size(out, value);
+		out = put_s64(out, (s64)value);
 		*out++ = ' ';
 		*out++ = 'B';
 		return out;
 	case DEV:
-		out = put_u64(out, (in->bits < 64 ? value.low & ((1ull << in->bits) - 1) : value.low) >> 20);
+		out = put_u64(out, value << (place->down & 63) >> (place->down & 63) >> 20);
 		*out++ = ':';
-		return put_u64(out, value.low & 0xfffff);
+		return put_u64(out, value & 0xfffff);
+	case WIDE_HEX:
+		return put_hex(out, value, (u64)(wide >> 64));
+	case WIDE_BOOL:
+		return put_bool(out, wide);
 	default:
-		return put_s128(out, (u128)value.high << 64 | value.low, in->is_signed);
+		return put_s128(out, wide, place->is_signed);
 	}
 }
 
 INLINE const u8 *string_end(const struct instruction *in, const u8 *at, const u8 *end)
 {
-	return in->size ? at + in->size : end;
+	return in->place.size ? at + in->place.size : end;
 }
 
 static u8 *put_line(u8 *out, const struct program *program, const u8 *base, const u8 *end)
@@ -123,36 +112,65 @@ static u8 *put_line(u8 *out, const struct program *program, const u8 *base, cons
 	struct loop loops[MAX_LOOPS], *loop = loops;
 	u8 *cell = out;
 	u32 wide = 0;
+	s64 number;
 
 	for (;; in++) {
-		out = put(out, in->text, in->text_size);
-		const u8 *at = base + in->offset;
+		wasm_v128_store(out, wasm_v128_load(in->text));
+		out += in->text_size;
+		const u8 *at = base + in->place.offset;
+		u8 *begin = out;
+		wide = in->in_cell ? wide + in->wide : 0;
 		switch ((enum opcode)in->opcode) {
 		case END:
 			return out;
+		case NOTHING:
+			continue;
 		case U8:
-			out = put_below_e8(out, *at);
-			break;
+			out = put_first8(out, *at, false, 0, in->width);
+			continue;
 		case U16:
-			out = put_below_e8(out, (u32)(at[0] | at[1] << 8));
-			break;
+			out = put_first8(out, (u32)(at[0] | at[1] << 8), false, 0, in->width);
+			continue;
 		case U32:
-			out = put_u64(out, load32(at));
-			break;
+			out = put_number(out, load32(at), false, in->width);
+			continue;
 		case U64:
-			out = put_u64(out, load64(at));
-			break;
+			out = put_number(out, load64(at), false, in->width);
+			continue;
 		case S8:
-			out = put_s64(out, (int8_t)*at);
-			break;
+			number = (int8_t)*at;
+			goto signed_number;
 		case S16:
-			out = put_s64(out, (int16_t)(at[0] | at[1] << 8));
-			break;
+			number = (int16_t)(at[0] | at[1] << 8);
+			goto signed_number;
 		case S32:
-			out = put_s64(out, (int32_t)load32(at));
-			break;
+			number = (int32_t)load32(at);
+			goto signed_number;
 		case S64:
-			out = put_s64(out, (s64)load64(at));
+			number = (s64)load64(at);
+			goto signed_number;
+		case INT:
+			number = (s64)read_64(base, &in->place, program->is_big_endian);
+			if (!in->place.is_signed) {
+				out = put_number(out, (u64)number, false, in->width);
+				continue;
+			}
+		signed_number:
+			out = put_number(out, number < 0 ? -(u64)number : (u64)number, number < 0, in->width);
+			continue;
+		case NAMES:
+		case FLAGS: {
+			u64 value = read_64(base, &in->place, program->is_big_endian);
+			const struct name *name = find(in->names, in->name_count, value);
+			out = name ? put(out, name->text, name->size) : put_unnamed(out, in, value);
+			wide += name ? name->wide : 0;
+			break;
+		}
+		case HEX:
+			out = put_hex(out, read_64(base, &in->place, program->is_big_endian), 0);
+			break;
+		case BOOL:
+			out = put_bool(out, read_64(base, &in->place, program->is_big_endian));
 			break;
 		case STRING_RAW:
 			out = put_string(out, at, string_end(in, at, end), RAW, &wide);
@@ -167,8 +185,8 @@ static u8 *put_line(u8 *out, const struct program *program, const u8 *base, cons
 			out = put_string(out, at, string_end(in, at, end), SHOWN_JSON, &wide);
 			break;
 		case PORT:
-			out = put_below_e8(out, (u32)(at[0] << 8 | at[1]));
-			break;
+			out = put_first8(out, (u32)(at[0] << 8 | at[1]), false, 0, in->width);
+			continue;
 		case IPV4:
 			out = put_ipv4(out, at);
 			break;
@@ -182,11 +200,11 @@ static u8 *put_line(u8 *out, const struct program *program, const u8 *base, cons
 			u32 count = in->count != ~0u ? in->count : at < end ? (u32)(end - at) / in->stride : 0;
 			if (!count) {
 				in = program->code + in->target - 1;
-				break;
+				continue;
 			}
 			*loop++ = (struct loop){base, count};
 			base = at;
-			break;
+			continue;
 		}
 		case LOOP_END:
 			if (--loop[-1].left) {
@@ -196,20 +214,21 @@ static u8 *put_line(u8 *out, const struct program *program, const u8 *base, cons
 			} else {
 				base = (--loop)->outside;
 			}
-			break;
+			continue;
 		case CELL:
 			cell = out;
 			wide = 0;
-			break;
+			continue;
 		case CELL_END:
-			out = pad(cell, out, wide, in->width, in->limit, in->right);
-			break;
-		case QUOTE:
-			out = quote(cell, out);
+			begin = cell;
 			break;
 		default:
-			out = put_value(out, in, at, program);
+			out = put_value(out, in, base, program);
 		}
+		if (in->cell == PADDED)
+			out = pad(begin, out, wide, in->width, in->limit, in->right);
+		else if (in->cell)
+			out = quote(begin, out);
 	}
 }
 
@@ -224,7 +243,8 @@ __attribute__((export_name("render"))) void render(const struct program *program
 		if (load32(record) != job->header)
 			continue;
 		job->consumed++;
-		if (program->where_count && !is_shown(program, payload, job->length))
+		if (program->is_simple ? !is_in_ranges(program, payload)
+				       : program->where_count && !is_shown(program, payload, job->length))
 			continue;
 		u8 *line = out;
 		out = put(out, job->prefix, job->prefix_size);

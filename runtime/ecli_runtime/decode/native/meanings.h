@@ -127,7 +127,7 @@ static u8 *put_size(u8 *out, u64 size)
 static u8 *put_ipv4(u8 *out, const u8 *at)
 {
 	for (int i = 0; i < 4; i++) {
-		out = put_below_e8(out, at[i]);
+		out = put_first8(out, at[i], false, 0, 0);
 		*out++ = '.';
 	}
 	return out - 1;

@@ -24,11 +24,22 @@ INLINE u32 leading_zeros(u64 digits)
 	return (u32)__builtin_ctzll(digits | 1ull << 56) >> 3;
 }
 
-INLINE u8 *put_below_e8(u8 *out, u32 value)
+INLINE u8 *put_blanks(u8 *out, int count)
+{
+	for (int at = 0; at < count; at += 16)
+		wasm_v128_store(out + at, wasm_i8x16_splat(' '));
+	return count > 0 ? out + count : out;
+}
+
+/* The first eight digits of a number or fewer, with blanks and the sign before them; `behind` digits will follow. */
+INLINE u8 *put_first8(u8 *out, u32 value, bool is_negative, int behind, u32 width)
 {
 	u64 digits = digits8(value);
 	u32 zeros = leading_zeros(digits);
 
+	out = put_blanks(out, (int)(width - behind - is_negative + zeros - 8));
+	*out = '-';
+	out += is_negative;
 	store64(out, (digits | ZEROS) >> (zeros * 8));
 	return out + 8 - zeros;
 }
@@ -39,28 +50,31 @@ INLINE u8 *put_all8(u8 *out, u32 value)
 	return out + 8;
 }
 
-INLINE u8 *put_u64(u8 *out, u64 value)
+/* A number, aligned to the right in so many columns. */
+INLINE u8 *put_number(u8 *out, u64 value, bool is_negative, u32 width)
 {
 	if (LIKELY(value < E8))
-		return put_below_e8(out, (u32)value);
+		return put_first8(out, (u32)value, is_negative, 0, width);
 	u64 high = value / E8;
 	u32 low = (u32)(value - high * E8);
 	if (LIKELY(high < E8)) {
-		out = put_below_e8(out, (u32)high);
+		out = put_first8(out, (u32)high, is_negative, 8, width);
 	} else {
 		u64 highest = high / E8;
-		out = put_below_e8(out, (u32)highest);
+		out = put_first8(out, (u32)highest, is_negative, 16, width);
 		out = put_all8(out, (u32)(high - highest * E8));
 	}
 	return put_all8(out, low);
 }
 
+INLINE u8 *put_u64(u8 *out, u64 value)
+{
+	return put_number(out, value, false, 0);
+}
+
 INLINE u8 *put_s64(u8 *out, s64 value)
 {
-	u64 magnitude = value < 0 ? -(u64)value : (u64)value;
-
-	*out = '-';
-	return put_u64(out + (value < 0), magnitude);
+	return put_number(out, value < 0 ? -(u64)value : (u64)value, value < 0, 0);
 }
 
 /* Divide a number of four 32-bit limbs, the lowest first, by 10^9; return the rest. */
@@ -101,6 +115,12 @@ static u8 *put_s128(u8 *out, u128 value, bool is_signed)
 		value = -value;
 	}
 	return (u64)(value >> 64) ? put_u128(out, value) : put_u64(out, (u64)value);
+}
+
+INLINE u8 *put_bool(u8 *out, bool value)
+{
+	store64(out, value ? 0x65757274 : 0x65736c6166);
+	return out + 5 - value;
 }
 
 INLINE u8 hex_digit(u32 value)

@@ -1,41 +1,69 @@
 /* Reading numbers from a sample. */
 #pragma once
 
+#include "program.h"
 #include "types.h"
 
-struct wide {
-	u64 low, high;
-};
-
-/* Read `size` bytes (17 at most), drop `shift` bits (less than 8) and keep `bits` of the rest, 128 at most. */
-static struct wide read_bits(const u8 *at, u32 size, u32 shift, u32 bits, bool is_signed, bool is_big_endian)
+/* A number that touches 8 bytes or less; if it is signed, with its sign in all 64 bits. May read behind its end. */
+INLINE u64 read(const u8 *base, const struct place *place, bool is_big_endian)
 {
-	u8 bytes[24] = {0};
+	u64 value = load64(base + place->offset);
 
-	for (u32 i = 0; i < size; i++)
-		bytes[i] = at[is_big_endian ? size - 1 - i : i];
-	struct wide value = {load64(bytes), load64(bytes + 8)};
-	if (shift) {
-		value.low = value.low >> shift | value.high << (64 - shift);
-		value.high = value.high >> shift | (u64)bytes[16] << (64 - shift);
-	}
-	u64 sign = is_signed ? ~0ull : 0;
-	if (bits < 64) {
-		u64 mask = (1ull << bits) - 1;
-		sign &= -(value.low >> (bits - 1) & 1);
-		value.low = (value.low & mask) | (sign & ~mask);
-		value.high = sign;
-	} else if (bits == 64) {
-		value.high = sign & -(value.low >> 63);
-	} else if (bits < 128) {
-		u64 mask = (1ull << (bits - 64)) - 1;
-		sign &= -(value.high >> (bits - 65) & 1);
-		value.high = (value.high & mask) | (sign & ~mask);
-	}
-	return value;
+	if (is_big_endian)
+		value = __builtin_bswap64(value);
+	value <<= place->up & 63;
+	return place->is_signed ? (u64)((s64)value >> (place->down & 63)) : value >> (place->down & 63);
 }
 
-INLINE bool is_negative(struct wide value, bool is_signed)
+/* A number of more bits, 128 at most, which touches up to 17 bytes. */
+COLD u128 read_wide(const u8 *at, const struct place *place, bool is_big_endian)
 {
-	return is_signed && (s64)value.high < 0;
+	u8 bytes[24] = {0};
+	u32 size = place->size, shift = place->shift, bits = place->bits;
+
+	for (u32 i = 0; i < size; i++)
+		bytes[i] = at[place->offset + (is_big_endian ? size - 1 - i : i)];
+	u64 low = load64(bytes), high = load64(bytes + 8);
+	if (shift) {
+		low = low >> shift | high << (64 - shift);
+		high = high >> shift | (u64)bytes[16] << (64 - shift);
+	}
+	if (bits <= 64) { /* more than 56, or it would not touch so many bytes */
+		low <<= 64 - bits;
+		low = place->is_signed ? (u64)((s64)low >> (64 - bits)) : low >> (64 - bits);
+		high = place->is_signed ? (u64)((s64)low >> 63) : 0;
+	} else {
+		high <<= 128 - bits;
+		high = place->is_signed ? (u64)((s64)high >> (128 - bits)) : high >> (128 - bits);
+	}
+	return (u128)high << 64 | low;
+}
+
+/* Any number of 64 bits or less. */
+INLINE u64 read_64(const u8 *base, const struct place *place, bool is_big_endian)
+{
+	return LIKELY(place->size <= 8) ? read(base, place, is_big_endian) : (u64)read_wide(base, place, is_big_endian);
+}
+
+/* Any number, to 128 bits. */
+INLINE u128 read_any(const u8 *base, const struct place *place, bool is_big_endian)
+{
+	if (place->size > 8)
+		return read_wide(base, place, is_big_endian);
+	u64 value = read(base, place, is_big_endian);
+	return (u128)(place->is_signed ? (u64)((s64)value >> 63) : 0) << 64 | value;
+}
+
+INLINE double as_double(u64 value, u32 bits)
+{
+	double real;
+
+	if (bits == 32) {
+		u32 half = (u32)value;
+		float single;
+		__builtin_memcpy(&single, &half, 4);
+		return single;
+	}
+	__builtin_memcpy(&real, &value, 8);
+	return real;
 }
