@@ -144,6 +144,14 @@ def test_readings_of_a_map() -> None:
     lines = event_text(Event({"key": 3, "value": {"total": 9, "slots": [1]}}, hists, "")).splitlines()
     assert lines[0].endswith("hists[3]  total = 9")
     assert lines[1].split()[0] == "usecs"
+    assert "  hists  total = 9\n" in event_text(Event({"value": {"total": 9, "slots": [1]}}, hists, ""))
+
+
+@pytest.mark.parametrize("slots", ["abc", [-1, 0], [1.5], [[1]], 7])
+def test_slots_that_are_no_counts(slots: object) -> None:
+    hists = Source("hists", (), Sample(1000, "log2_hist", "usecs"))
+    line = event_text(Event({"key": 3, "value": {"slots": slots}}, hists, ""))
+    assert line.split(maxsplit=1)[1] == f"3  {to_json({'slots': slots})}\n"
 
 
 @pytest.mark.parametrize(
