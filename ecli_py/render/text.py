@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from ecli_runtime.decode.events import Event
 
 
-def event_text(event: Event) -> str:
-    """Return an event as lines: the time and its values, or a histogram."""
-    now = time.strftime("%H:%M:%S")
+def event_text(event: Event, time_s: float) -> str:
+    """Return an event as lines: the time, in seconds since the epoch, and its values, or a histogram."""
+    now = time.strftime("%H:%M:%S", time.localtime(time_s))
     sample, value = event.source.sample, event.get("value")
     if sample is not None and sample.kind == "log2_hist" and isinstance(value, dict) and _are_counts(value.get("slots")):
         others = [f"{name} = {_text(member)}" for name, member in value.items() if name != "slots"]

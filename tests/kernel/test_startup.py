@@ -12,7 +12,7 @@ pytestmark = pytest.mark.kernel
 
 OURS = {
     *("ecli_py", "ecli_py.arguments", "ecli_py.cli", "ecli_py.commands", "ecli_py.commands.run", "ecli_py.output"),
-    *("ecli_py.render", "ecli_py.report", "ecli_py.source", "ecli_py.tool"),
+    *("ecli_py.render", "ecli_py.report", "ecli_py.showing", "ecli_py.source", "ecli_py.tool"),
     *("ecli_runtime", "ecli_runtime.attach", "ecli_runtime.background", "ecli_runtime.btf", "ecli_runtime.decode"),
     *(
         "ecli_runtime.decode.choose",
