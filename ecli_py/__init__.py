@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
+    from ecli_py.replay import Replay
     from ecli_py.tool import Tool
     from ecli_runtime.globals import Value
 
-__all__ = ["__version__", "open"]
+__all__ = ["__version__", "open", "open_recording"]
 
 
 def open(  # noqa: A001  the module's one verb, named as files are opened
@@ -46,3 +47,21 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
     from ecli_py.tool import open_tool
 
     return open_tool(package, options or {}, kernel_btf, latency_ms, raw)
+
+
+def open_recording(path: str | os.PathLike[str], *, raw: bool = False) -> Replay:
+    """Open what ``ecli-py run --record`` has written, on any machine, without privileges.
+
+    Args:
+        path: The recording; ``-`` reads standard input.
+        raw: Values are given as they are, whatever they mean.
+
+    Returns:
+        The recording, whose events come as those of a tool at work do. Close it, or use it in a ``with`` statement.
+
+    Raises:
+        EcliError: It cannot be read, or is no recording; ``hint`` says what to try.
+    """
+    from ecli_py.replay import Replay
+
+    return Replay(path, raw=raw)

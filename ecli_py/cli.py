@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "run": "run a package and show its events",
+    "replay": "show the events of a recorded run again",
     "build": "build a package from eBPF C",
     "init": "write a starter for a new tool",
     "schema": "print the JSON Schema of a package's events",

@@ -76,12 +76,14 @@ class Output:
         sources: Where they come from.
         form: How they are shown.
         clock: For members that are times of the kernel.
+        now: Returns the time that text shows for a chunk, in seconds since the epoch.
 
     Raises:
         EcliError: A name or an expression in ``form`` does not fit the events.
     """
 
-    def __init__(self, sources: Sequence[Source], form: Format, clock: Clock) -> None:
+    def __init__(self, sources: Sequence[Source], form: Format, clock: Clock, now: Callable[[], float] = time.time) -> None:
+        self._now = now
         self._form = form
         self._clock = clock
         self._decoder: EventDecoder | None = None
@@ -143,7 +145,7 @@ class Output:
         renderer = self._renderers[id(chunk.plan)]
         if renderer is None:
             return b"", 0
-        prefix = time.strftime("%H:%M:%S  ").encode() if self._form.kind == "text" else b""
+        prefix = time.strftime("%H:%M:%S  ", time.localtime(self._now())).encode() if self._form.kind == "text" else b""
         lines, shown, _looked_at = renderer.lines.render(chunk.run, prefix, limit)
         if shown and self._heading is not renderer and renderer.heading:
             lines = (b"\n" if self._heading and self._form.kind == "text" else b"") + renderer.heading + lines
@@ -187,7 +189,7 @@ class Output:
             return to_json(event) + "\n"
         if self._form.kind == "csv":
             return ",".join(csv_cell(to_json(value).encode()).decode() for value in event.values()) + "\n"
-        return event_text(event)
+        return event_text(event, self._now())
 
 
 class _Renderer:

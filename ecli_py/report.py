@@ -12,6 +12,11 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
+def warn(text: str) -> None:
+    """Write a warning to stderr."""
+    sys.stderr.write(f"warning: {printable(text)}\n")
+
+
 def write_out(result: str | bytes) -> None:
     """Write results to stdout, at once; bytes as they are.
 

@@ -23,7 +23,11 @@ def load_package(reference: str | os.PathLike[str], object_file: str | None = No
     Raises:
         EcliError: It cannot be read, or is no package.
     """
-    data = read_source(reference)
+    return parse_package(read_source(reference), object_file)
+
+
+def parse_package(data: bytes, object_file: str | None = None) -> Package:
+    """Return the package that a document is; ``object_file`` and errors as :func:`load_package`."""
     return read_package(data, object=read_source(object_file) if object_file is not None else None)
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from ecli_runtime.decode.events import Event
     from ecli_runtime.globals import Value
-    from ecli_runtime.session import Session, Stats
-    from ecli_runtime.stream import Chunk, Source
+    from ecli_runtime.session import Session
+    from ecli_runtime.stream import Chunk, Source, Stats
 
 # How long one wait lasts at most: a bound on how late a deadline is noticed.
 _WAIT_MS = 1000

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 
 from ecli_py.arguments import Arguments
-from ecli_py.report import printable
-from ecli_py.source import load_package
+from ecli_py.report import printable, warn
+from ecli_py.showing import OUTPUT_OPTIONS, closing_line, make_format, parse_count
+from ecli_py.source import parse_package, read_source
 from ecli_runtime.errors import OptionError
 from ecli_runtime.globals import is_bool, kind_of_value, parse_value
 from ecli_runtime.libbpf import log
@@ -20,18 +20,14 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Iterable, Iterator, Sequence
     from types import SimpleNamespace
-    from typing import Literal
 
-    from ecli_py.output import Format, Output
+    from ecli_py.output import Output
     from ecli_py.tool import Tool
-    from ecli_runtime.session import Stats
-    from ecli_runtime.stream import Source
+    from ecli_runtime.recorder import RunInfo
+    from ecli_runtime.stream import Chunk, Source
     from ecli_schemas.model import Option, Package
 else:
     import _signal as signal  # the C module under it; signal itself brings enum and functools, 4 ms
-
-# Above this share of a ring buffer the program may have found it full between two looks.
-_NEARLY_FULL = 0.9
 
 _RUN_OPTIONS = "options of ecli-py run"  # heading in the help
 
@@ -51,22 +47,41 @@ def main(words: list[str]) -> int:
     command.add_rest("rest")
     arguments = command.parse(words)
     log.set_verbose(arguments.verbose)
-    package = load_package(arguments.package, arguments.object)
+    data = read_source(arguments.package)
+    package = parse_package(data, arguments.object)
     with _open(package, arguments) as opened:
         duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
-        count = None if arguments.count is None else _parse_count(arguments.count)
+        count = None if arguments.count is None else parse_count(arguments.count)
         latency_ms = DEFAULT_LATENCY_MS if arguments.latency is None else parse_latency_ms(arguments.latency)
         opened.raw = arguments.raw
         loading = opened.load()  # in the background: what follows is done meanwhile, importing included
         from ecli_py.output import Output, running_clock
         from ecli_py.tool import Tool
 
-        output = Output(loading.sources, _format(arguments), running_clock())
+        output = Output(loading.sources, make_format(arguments), running_clock())
         for line in (*loading.contradictions(), *_indistinct(loading.sources)):
-            sys.stderr.write(f"warning: {printable(line)}\n")
+            warn(line)
+        info = None if arguments.record is None else _run_info(data, opened, loading.sources)
         with Tool(loading.start(latency_ms)) as tool:
-            _show(tool, output, duration_s, -1 if count is None else count)
+            rounds, limit = tool.rounds(duration_s), -1 if count is None else count
+            if info is None:
+                _show(tool, output, rounds, limit)
+            else:
+                from ecli_runtime.recorder import Recorder
+
+                with Recorder(arguments.record, info, lambda: tool.stats, warn) as recorder:
+                    _show(tool, output, recorder.tee(rounds), limit)
     return 0
+
+
+def _run_info(data: bytes, opened: OpenSession, sources: tuple[Source, ...]) -> RunInfo:
+    """Return what a recording says about the run of a package; what it imports is imported while libbpf loads."""
+    from hashlib import sha256
+
+    from ecli_runtime.recorder import RunInfo
+
+    digest = f"sha256:{sha256(data).hexdigest()}"
+    return RunInfo(opened.package.name, digest, opened.chosen, opened.btf, sources)
 
 
 def _open(package: Package, arguments: SimpleNamespace) -> OpenSession:
@@ -100,16 +115,9 @@ def _open(package: Package, arguments: SimpleNamespace) -> OpenSession:
 def _add_run_options(command: Arguments) -> None:
     """Add the options of `run` itself that may also follow the package, but for those whose name a package's own option has."""
     for flag, settings in (
-        ("--json", {"action": "store_true", "help": "one JSON object a line instead of columns"}),
-        ("--csv", {"action": "store_true", "help": "comma-separated values, with a heading"}),
-        (
-            "--fields",
-            {"metavar": "NAMES", "help": "members to show, in this order (pid,comm), or to leave out (--fields=-uid)"},
-        ),
-        ("--where", {"metavar": "EXPR", "help": "only events for which this holds: 'duration_ns > 1ms and comm =~ \"ssh*\"'"}),
-        ("--raw", {"action": "store_true", "help": "values as they are: no times, addresses or names made of numbers"}),
+        *OUTPUT_OPTIONS,
+        ("--record", {"metavar": "FILE", "help": "also write all that comes to a recording, for `ecli-py replay`"}),
         ("--duration", {"metavar": "TIME", "help": "end after this time: 5, 5s, 500ms, 2m, 1h"}),
-        ("--count", {"metavar": "N", "help": "end after this many events"}),
         (
             "--latency",
             {"metavar": "TIME", "help": "how late an event may be shown while others keep coming (default: 2ms); 0: not at all"},
@@ -220,27 +228,7 @@ def parse_latency_ms(text: str) -> float:
     return latency_s * 1000
 
 
-def _parse_count(text: str) -> int:
-    if text.isascii() and text.isdigit() and len(text) < 19 and int(text) > 0:  # the most that fits into 64 bits has 19 digits
-        return int(text)
-    raise EcliError(f"--count: expected a number of events (at least 1), got {text!r}", "for example --count 10")
-
-
-def _format(arguments: SimpleNamespace) -> Format:
-    """Return how the user wants to see events."""
-    from ecli_py.output import Format
-
-    if arguments.json and arguments.csv:
-        raise EcliError("--json and --csv exclude each other", "choose one")
-    kind: Literal["json", "csv", "text"] = "json" if arguments.json else "csv" if arguments.csv else "text"
-    columns = 0
-    if kind == "text" and sys.stdout.isatty():
-        columns = os.get_terminal_size(1).columns
-    colour = bool(columns) and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-    return Format(kind, arguments.fields, arguments.where, columns, colour)
-
-
-def _show(tool: Tool, output: Output, duration_s: float | None, limit: int) -> None:
+def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: int) -> None:
     def stop(number: int, _frame: object) -> None:
         tool.stop()
         signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
@@ -252,7 +240,7 @@ def _show(tool: Tool, output: Output, duration_s: float | None, limit: int) -> N
     gc.enable()
     # From this line on nothing is missed: a script that waits for it may start what it wants to see.
     sys.stderr.write("attached; Ctrl-C ends\n" if sys.stderr.isatty() else "attached\n")
-    for chunks in tool.rounds(duration_s):
+    for chunks in rounds:
         lines = []
         for chunk in chunks:
             rendered, shown = output.render(chunk, limit)
@@ -266,15 +254,3 @@ def _show(tool: Tool, output: Output, duration_s: float | None, limit: int) -> N
         if not limit:
             break
     sys.stderr.write(closing_line(tool.stats))
-
-
-def closing_line(stats: Stats) -> str:
-    """Return the summary of a run, newline included."""
-    parts = [f"{stats.events} event{'' if stats.events == 1 else 's'}", f"{stats.lost} lost"]
-    if stats.undecoded:
-        parts.append(f"{stats.undecoded} not decoded")
-    parts.append(f"{stats.seconds:.1f} s")
-    line = ", ".join(parts) + "\n"
-    if stats.occupancy > _NEARLY_FULL and not stats.lost:
-        line += f"warning: the ring buffer was {stats.occupancy:.0%} full at times; events may have been lost\n"
-    return line

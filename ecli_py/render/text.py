@@ -14,15 +14,20 @@ if TYPE_CHECKING:
     from ecli_runtime.decode.events import Event
 
 
-def event_text(event: Event) -> str:
-    """Return an event as lines: the time and its values, or a histogram."""
-    now = time.strftime("%H:%M:%S")
+def event_text(event: Event, time_s: float) -> str:
+    """Return an event as lines: the time, in seconds since the epoch, and its values, or a histogram."""
+    now = time.strftime("%H:%M:%S", time.localtime(time_s))
     sample, value = event.source.sample, event.get("value")
-    if sample is not None and sample.kind == "log2_hist" and isinstance(value, dict) and "slots" in value:
+    if sample is not None and sample.kind == "log2_hist" and isinstance(value, dict) and _are_counts(value.get("slots")):
         others = [f"{name} = {_text(member)}" for name, member in value.items() if name != "slots"]
-        title = "  ".join([now, f"{event.source.name}[{_text(event.get('key'))}]", *others])
+        key = f"[{_text(event['key'])}]" if "key" in event else ""
+        title = "  ".join([now, event.source.name + key, *others])
         return "\n".join([title, *log2_histogram(value["slots"], sample.unit or "value"), "", ""])
     return "  ".join([now, *(_text(value) for value in event.values())]) + "\n"
+
+
+def _are_counts(slots: object) -> bool:
+    return isinstance(slots, list) and all(isinstance(count, int) and count >= 0 for count in slots)
 
 
 def _text(value: Any) -> str:

@@ -262,6 +262,13 @@ class Btf:
             raise BtfError(f"BTF type {len(offsets) - 1} is truncated")
         return offsets, kinds
 
+    def section(self) -> bytes:
+        """Return a ``.BTF`` section with these types."""
+        header = struct.pack(
+            self._prefix + "HBBIIIII", MAGIC, 1, 0, 24, 0, len(self._types), len(self._types), len(self._strings)
+        )
+        return header + self._types + self._strings
+
     def __len__(self) -> int:
         """Return the number of types, void (id 0) included."""
         return len(self._offsets)

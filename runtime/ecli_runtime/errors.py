@@ -14,6 +14,7 @@ __all__ = [
     "LibbpfError",
     "ObjectError",
     "OptionError",
+    "RecordingError",
     "UnsupportedFeatureError",
     "VerifierError",
     "WhereError",
@@ -59,6 +60,10 @@ class WhereError(EcliError):
 
 class OptionError(EcliError):
     """A value cannot be stored in the global variable behind an option."""
+
+
+class RecordingError(EcliError):
+    """A file is no recording that can be read, or a recording cannot be written."""
 
 
 class UnsupportedFeatureError(EcliError):

@@ -44,6 +44,7 @@ class OpenSession:
 
     Attributes:
         raw: Values are shown as they are, whatever they mean; until it is loaded this may be set.
+        chosen: Values of options that were set, by the names of their variables; the package's defaults are not among them.
 
     Raises:
         PackageError: The package names a map, program, variable or type that its object lacks.
@@ -53,6 +54,7 @@ class OpenSession:
     def __init__(self, package: Package, kernel_btf: str | None = None) -> None:
         self.package = package
         self.raw = False
+        self.chosen: dict[str, Json] = {}
         self._loading: LoadingSession | None = None
         self._object = OpenObject.open(package.object_for(os.uname().machine), package.object_name, kernel_btf)
         try:
@@ -71,7 +73,7 @@ class OpenSession:
             self._check_size(self._globals[option.name])
             if option.default is not None and is_settable(self._object.btf, self._globals[option.name].type_id):
                 try:
-                    self.set(option.name, option.default)
+                    self._store(option.name, option.default)
                 except OptionError as error:
                     raise PackageError(f"default of {error}", "$", error.hint or "build the package again") from error
 
@@ -118,6 +120,10 @@ class OpenSession:
         Raises:
             OptionError: There is no such variable, or the value does not fit its type.
         """
+        self._store(name, value)
+        self.chosen[name] = value
+
+    def _store(self, name: str, value: Json) -> None:
         if name not in self._globals:
             raise OptionError(f"there is no option {name!r}", f"options: {', '.join(sorted(self._globals)) or 'none'}")
         variable = self._globals[name]

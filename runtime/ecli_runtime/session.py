@@ -14,8 +14,7 @@ from ecli_runtime.mounts import with_tracefs
 from ecli_runtime.opening import DEFAULT_LATENCY_MS, LOST_SUFFIX
 from ecli_runtime.read.ringbuf import RingBuffer
 from ecli_runtime.read.sampler import Sampler
-from ecli_runtime.stream import Readings, Samples
-from ecli_schemas.record import Record
+from ecli_runtime.stream import Readings, Samples, Stats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,26 +36,6 @@ _TRACEFS_PROGRAM_TYPES = frozenset((2, 5))
 # Being late is for buffers that are less full than this.
 _MOSTLY_EMPTY = 0.25
 _LOOK_AGAIN_MS = 100
-
-
-class Stats(Record):
-    """What a run has done so far.
-
-    Attributes:
-        events: Events that were shown, or yielded.
-        received: Samples that held their type, and entries of maps that were read: what a filter left out too.
-        lost: Samples that the kernel or the program could not deliver.
-        undecoded: Samples that did not hold their type.
-        occupancy: Greatest share of a ring buffer that was found filled, 0 to 1.
-        seconds: Since the programs were attached.
-    """
-
-    events: int
-    received: int
-    lost: int
-    undecoded: int
-    occupancy: float
-    seconds: float
 
 
 class Session:

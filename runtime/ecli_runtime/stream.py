@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ecli_runtime.decode.meaning import with_meanings
+from ecli_runtime.decode.plan import make_event_plan, make_plan, make_plan_of_members
 from ecli_schemas.record import Record
 
 TYPE_CHECKING = False
@@ -9,11 +11,24 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import TypeAlias
 
+    from ecli_runtime.btf import Btf
     from ecli_runtime.decode.plan import Plan
     from ecli_runtime.read.run import Run
     from ecli_schemas.model import Sample, Tag
 
     Chunk: TypeAlias = "Samples | Readings"
+
+
+class TypeRef(Record):
+    """A type in an object's BTF: all that it takes to make its plan again.
+
+    Attributes:
+        type_id: Its id; 0 for a type that a package describes by its members.
+        members: Those: name, type id and byte offset of each.
+    """
+
+    type_id: int
+    members: tuple[tuple[str, int, int], ...] = ()
 
 
 class Source(Record):
@@ -27,6 +42,7 @@ class Source(Record):
         per_cpu: A reading has a list of values, one for each possible CPU.
         value_size_bytes: Of a sampled map.
         tags: Of each plan of events, what tells its samples from others of their size.
+        types: What the plans are made of, in their order.
     """
 
     name: str
@@ -35,6 +51,43 @@ class Source(Record):
     per_cpu: bool = False
     value_size_bytes: int = 0
     tags: tuple[Tag | None, ...] = ()
+    types: tuple[TypeRef, ...] = ()
+
+
+def make_source(
+    btf: Btf,
+    name: str,
+    types: tuple[TypeRef, ...],
+    sample: Sample | None = None,
+    per_cpu: bool = False,
+    value_size_bytes: int = 0,
+    tags: tuple[Tag | None, ...] = (),
+    raw: bool = False,
+) -> Source:
+    """Return a source with the plans of its types; of a sampled map these are key and value.
+
+    Args:
+        btf: The object's types.
+        name: Name of the map.
+        types: The types of its events.
+        sample: Set when the map is read periodically.
+        per_cpu: It has a value for each CPU.
+        value_size_bytes: Of a sampled map.
+        tags: What tells samples of one size apart.
+        raw: Values are shown as they are, whatever they mean.
+
+    Raises:
+        BtfError: There is no plan of a type.
+    """
+
+    def plan(ref: TypeRef) -> Plan:
+        if ref.members:
+            bare = make_plan_of_members(btf, list(ref.members))
+        else:
+            bare = make_plan(btf, ref.type_id) if sample is not None else make_event_plan(btf, ref.type_id)
+        return bare if raw else with_meanings(bare)
+
+    return Source(name, tuple(map(plan, types)), sample, per_cpu, value_size_bytes, tags, types)
 
 
 class Samples:
@@ -53,3 +106,23 @@ class Readings:
 
     def __init__(self, source: Source, entries: Sequence[tuple[bytes, bytes]]) -> None:
         self.source, self.entries = source, entries
+
+
+class Stats(Record):
+    """What a run has done so far.
+
+    Attributes:
+        events: Events that were shown, or yielded.
+        received: Samples that held their type, and entries of maps that were read: what a filter left out too.
+        lost: Samples that the kernel or the program could not deliver.
+        undecoded: Samples that did not hold their type.
+        occupancy: Greatest share of a ring buffer that was found filled, 0 to 1.
+        seconds: Since the programs were attached.
+    """
+
+    events: int
+    received: int
+    lost: int
+    undecoded: int
+    occupancy: float
+    seconds: float

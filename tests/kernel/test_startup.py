@@ -13,7 +13,7 @@ pytestmark = pytest.mark.kernel
 # What is needed before libbpf begins to load.
 BEFORE = {
     *("ecli_py", "ecli_py.arguments", "ecli_py.cli", "ecli_py.commands", "ecli_py.commands.run", "ecli_py.report"),
-    *("ecli_py.source", "ecli_runtime", "ecli_runtime.background", "ecli_runtime.btf", "ecli_runtime.elf"),
+    *("ecli_py.showing", "ecli_py.source", "ecli_runtime", "ecli_runtime.background", "ecli_runtime.btf", "ecli_runtime.elf"),
     *("ecli_runtime.errors", "ecli_runtime.globals", "ecli_runtime.libbpf", "ecli_runtime.libbpf._ffi"),
     *("ecli_runtime.libbpf.log", "ecli_runtime.libbpf.object", "ecli_runtime.opening", "ecli_runtime.owned"),
     *("ecli_schemas", "ecli_schemas.checks", "ecli_schemas.dialects", "ecli_schemas.errors"),

@@ -47,7 +47,12 @@ def test_the_tool_builds(build: Ecli, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("command", "heading"),
-    [("run", "Running a package"), ("inspect", "Before you run a package"), ("build", "Building a package")],
+    [
+        ("run", "Running a package"),
+        ("replay", "Recording a run"),
+        ("inspect", "Before you run a package"),
+        ("build", "Building a package"),
+    ],
 )
 def test_the_options_are_those_that_there_are(ecli: Ecli, command: str, heading: str) -> None:
     assert table(heading) | {"--help"} == listed(ecli, command)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ecli_runtime.decode.lines import Instruction, LineProgram
-    from ecli_runtime.decode.where import Instruction as Step
+    from ecli_runtime.decode.predicate import Instruction as Step
 
 # The module reads and writes texts in pieces of 16 bytes.
 SLACK_BYTES = 64
@@ -45,7 +45,7 @@ _PADDED, _QUOTED = 1, 2
 _NUMBERS = frozenset(("U8", "U16", "U32", "U64", "S8", "S16", "S32", "S64", "INT", "PORT"))
 
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
-_CONDITIONS = {"cmp": 6, "glob": 7, "contains": 8, "and": 9, "or": 10, "not": 11}
+_CONDITIONS = {"cmp": 6, "glob": 7, "contains": 8, "and": 9, "or": 10, "not": 11, "bit_and": 13}
 _RANGE = 12
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
 

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     # fmt: on
     Instruction: TypeAlias = "Text | Value | Loop | Cell"
 
-# Values that a predicate may keep at a time without becoming a matter for Python.
-MAX_STACK = 32
 NS_PER_DAY = 86_400 * 10**9
 _UNITS_NS = {"ns": 1, "us": 1000, "ms": 10**6, "s": 10**9}
 _TABLES = frozenset(("errno", "signal", "uid", "gid", "syscall"))
@@ -166,7 +164,7 @@ def make_program(plan: Plan, style: Style, where: Predicate | None = None) -> Li
         # Numbers, addresses and brackets end in no blank; names and strings may.
         stripped = not chosen or chosen[-1][0].code in ("string", "enum") or chosen[-1][0].meaning in (*_TABLES, "ksym")
     code = tuple(builder.code)
-    portable = not any(isinstance(each, Value) and each.kind == "symbol" for each in code) and _depth(where) <= MAX_STACK
+    portable = not any(isinstance(each, Value) and each.kind == "symbol" for each in code)
     return LineProgram(plan.byteorder, code, stripped, portable, where)
 
 
@@ -183,15 +181,6 @@ def heading(plan: Plan, style: Style) -> bytes:
         for op, width in zip(chosen, widths, strict=False)
     ]
     return "  ".join(cells).rstrip().encode()
-
-
-def _depth(where: Predicate | None) -> int:
-    """Return how many values a predicate keeps at a time."""
-    depth = deepest = 0
-    for name, *_operands in where.code if where else ():
-        depth += {"int": 1, "float": 1, "string": 1, "const": 1, "not": 0}.get(name, -1)
-        deepest = max(deepest, depth)
-    return deepest
 
 
 def default_widths(plan: Plan, fields: tuple[str, ...] | None = None) -> tuple[int, ...]:

@@ -87,9 +87,9 @@ def _caller(store: Any, function: Any) -> Callable[[int, int], object]:
     def call_unchecked(one: int, other: int) -> None:
         arguments[0].i32, arguments[1].i32 = one, other
         error = call(context, place, arguments, 2, trap_at)
-        if error:
+        if bool(error):
             raise WasmtimeError._from_ptr(error)
-        if trap:
+        if bool(trap):
             raise Trap._from_ptr(trap)
 
     return call_unchecked

@@ -6,18 +6,18 @@ import struct
 
 import pytest
 
-from ecli_py.commands.run import closing_line, parse_duration, parse_latency_ms
+from ecli_py.commands.run import parse_duration, parse_latency_ms
 from ecli_py.output import Clock, Format, Output
 from ecli_py.render.fields import Fields
 from ecli_py.render.histogram import log2_histogram
 from ecli_py.render.jsonlines import to_json
 from ecli_py.render.text import event_text
+from ecli_py.showing import closing_line
 from ecli_runtime.btf import Btf
 from ecli_runtime.decode.events import Event
 from ecli_runtime.decode.plan import Plan, make_plan
 from ecli_runtime.read.run import Run
-from ecli_runtime.session import Stats
-from ecli_runtime.stream import Readings, Samples, Source
+from ecli_runtime.stream import Readings, Samples, Source, Stats
 from ecli_schemas.errors import EcliError
 from ecli_schemas.model import Sample
 from tests.btf_builder import BtfBuilder
@@ -141,9 +141,17 @@ def test_readings_of_a_map() -> None:
     assert render(TEXT, pairs).split()[1:] == ["03", "0102"]
     assert render(JSON, pairs) == '{"key":"03","value":"0102"}\n'
     hists = Source("hists", (), Sample(1000, "log2_hist", "usecs"))
-    lines = event_text(Event({"key": 3, "value": {"total": 9, "slots": [1]}}, hists, "")).splitlines()
+    lines = event_text(Event({"key": 3, "value": {"total": 9, "slots": [1]}}, hists, ""), 0).splitlines()
     assert lines[0].endswith("hists[3]  total = 9")
     assert lines[1].split()[0] == "usecs"
+    assert "  hists  total = 9\n" in event_text(Event({"value": {"total": 9, "slots": [1]}}, hists, ""), 0)
+
+
+@pytest.mark.parametrize("slots", ["abc", [-1, 0], [1.5], [[1]], 7])
+def test_slots_that_are_no_counts(slots: object) -> None:
+    hists = Source("hists", (), Sample(1000, "log2_hist", "usecs"))
+    line = event_text(Event({"key": 3, "value": {"slots": slots}}, hists, ""), 0)
+    assert line.split(maxsplit=1)[1] == f"3  {to_json({'slots': slots})}\n"
 
 
 @pytest.mark.parametrize(

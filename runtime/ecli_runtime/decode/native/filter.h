@@ -87,17 +87,22 @@ static bool compare(const struct item *a, const struct item *b, enum comparison 
 	}
 }
 
+INLINE bool is_same(const u8 *one, const u8 *other, u32 size)
+{
+	u32 i = 0;
+
+	while (i < size && one[i] == other[i])
+		i++;
+	return i == size;
+}
+
 static bool contains(const struct item *text, const struct item *part)
 {
 	if (!part->size)
 		return true;
-	for (u32 at = 0; at + part->size <= text->size; at++) {
-		u32 i = 0;
-		while (i < part->size && text->bytes[at + i] == part->bytes[i])
-			i++;
-		if (i == part->size)
+	for (u32 at = 0; at + part->size <= text->size; at++)
+		if (is_same(text->bytes + at, part->bytes, part->size))
 			return true;
-	}
 	return false;
 }
 
@@ -111,6 +116,7 @@ static u32 character_size(const u8 *at, const u8 *end)
 	return size;
 }
 
+/* Match whole characters: a star never stops inside of one, and a stray byte is no part of one. */
 static bool glob(const struct item *text, const struct item *pattern)
 {
 	const u8 *at = text->bytes, *end = at + text->size;
@@ -126,22 +132,19 @@ static bool glob(const struct item *text, const struct item *pattern)
 		if (at == end && part == part_end)
 			return true;
 		if (at < end && part < part_end) {
-			if (*part == '?') {
-				part++;
-				at += character_size(at, end);
-				continue;
-			}
+			u32 size = character_size(at, end);
 			const u8 *literal = *part == '\\' && part + 1 < part_end ? part + 1 : part;
-			if (*literal == *at) {
-				part = literal + 1;
-				at++;
+			u32 literal_size = character_size(literal, part_end);
+			if (*part == '?' || (literal_size == size && is_same(literal, at, size))) {
+				part = literal + literal_size;
+				at += size;
 				continue;
 			}
 		}
 		if (!star || retry == end)
 			return false;
 		part = star;
-		at = ++retry;
+		at = retry += character_size(retry, end);
 	}
 }
 
@@ -218,6 +221,10 @@ COLD bool is_shown(const struct program *program, const u8 *payload, u32 length)
 			break;
 		case COMPARE:
 			*a = (struct item){.number = compare(a, b, (enum comparison)step->comparison)};
+			top--;
+			break;
+		case BIT_AND:
+			a->number &= b->number;
 			top--;
 			break;
 		case GLOB:

@@ -5,7 +5,7 @@
 
 /* Deeper nesting is not rendered here: the host does not send such programs. */
 #define MAX_LOOPS 32
-#define MAX_STACK 32
+#define MAX_STACK 64 /* of predicate.py */
 
 enum opcode {
 	END, /* of the line */
@@ -108,6 +108,7 @@ enum condition {
 	OR,
 	NOT,
 	RANGE,
+	BIT_AND,
 };
 enum comparison { EQUAL, NOT_EQUAL, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL };
 

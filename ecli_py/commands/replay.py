@@ -1,0 +1,79 @@
+"""``ecli-py replay``: a recording in, events out. Nothing here needs Linux, privileges or libbpf."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from ecli_py.arguments import Arguments
+from ecli_py.output import Clock, Output
+from ecli_py.render.plain import one_line
+from ecli_py.replay import Replay
+from ecli_py.report import warn
+from ecli_py.showing import OUTPUT_OPTIONS, closing_line, make_format, parse_count
+from ecli_runtime.recording import Loss
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ecli_py.output import Format
+    from ecli_runtime.recording import RecordedRun
+
+
+def main(words: list[str]) -> int:
+    """Replay a recording; returns the exit status."""
+    command = Arguments(
+        "ecli-py replay",
+        "Show the events of a recording that `ecli-py run --record` wrote, on any machine, as fast as they are read.",
+    )
+    for flag, settings in OUTPUT_OPTIONS:
+        command.add_option("options", flag, **settings)
+    command.add_operand("recording", metavar="FILE", help="recording, or - for standard input")
+    arguments = command.parse(words)
+    form = make_format(arguments)
+    limit = -1 if arguments.count is None else parse_count(arguments.count)
+    with Replay(arguments.recording, warn, bool(arguments.raw)) as replay:
+        for run in replay.runs():
+            sys.stderr.write(f"{_title(run)}\n")
+            shown = _show(run, form, limit)
+            sys.stderr.write(closing_line(run.stats.replace(events=shown)))
+            limit = max(limit - shown, 0) if limit >= 0 else limit
+            if not limit:
+                break
+    return 0
+
+
+def _show(run: RecordedRun, form: Format, limit: int) -> int:
+    """Show up to a number of events of a run, negative for all; return how many there were."""
+    output = Output(run.sources, form, _clock(run), lambda: run.taken_at)
+    shown = 0
+    for chunk in run.chunks():
+        if isinstance(chunk, Loss):
+            warn(_describe(chunk))
+            continue
+        lines, count = output.render(chunk, limit - shown if limit >= 0 else limit)
+        if lines:
+            output.write(lines)
+        shown += count
+        if shown == limit:
+            break
+    return shown
+
+
+def _clock(run: RecordedRun) -> Clock:
+    """Return what makes wall-clock time of the recording machine's clocks, in the time zone of this one."""
+    real_ns, monotonic_ns, boot_ns = run.started_ns
+    utc_offset_s = time.localtime(run.taken_at).tm_gmtoff
+    return Clock(real_ns - monotonic_ns, real_ns - boot_ns, utc_offset_s, run.machine)
+
+
+def _title(run: RecordedRun) -> str:
+    options = "".join(f", {name}={value!r}" for name, value in run.options.items())
+    day = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.taken_at))
+    return one_line(f"{run.package} of {day} on Linux {run.kernel_release} ({run.machine}){options}")
+
+
+def _describe(loss: Loss) -> str:
+    since, until = (time.strftime("%H:%M:%S", time.localtime(at)) for at in (loss.since, loss.until))
+    counts = {"lost": loss.lost, "not decoded": loss.undecoded, "not recorded": loss.unrecorded}
+    parts = [f"{count} {what}" for what, count in counts.items() if count]
+    return f"between {since} and {until}: {', '.join(parts)}"

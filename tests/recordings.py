@@ -1,0 +1,103 @@
+"""Recordings made by hand, so that tests need no kernel: of a ring buffer, of one whose type is not known, and of two maps."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ecli_runtime.btf import Btf
+from ecli_runtime.decode.events import Event, EventDecoder
+from ecli_runtime.read.run import Run
+from ecli_runtime.recorder import Recorder, RunInfo
+from ecli_runtime.recording import HEADER_SIZE, Loss, Recording, parse_header
+from ecli_runtime.stream import Readings, Samples, Source, Stats, TypeRef, make_source
+from ecli_schemas.model import Sample
+from tests.btf_builder import BtfBuilder
+
+if TYPE_CHECKING:
+    from ecli_runtime.stream import Chunk
+
+STATS = Stats(9, 10, 0, 0, 0.5, 2.5)
+
+
+def make_info(byteorder: str = sys.byteorder) -> RunInfo:
+    """Return a run's description, of an object of some byte order."""
+    builder = BtfBuilder(byteorder)
+    u32, char = builder.integer("unsigned int", 4), builder.integer("char", 1, signed=True)
+    event = builder.struct("event", 20, ("pid", u32, 0), ("comm", builder.array(char, 16), 32))
+    small = builder.struct("small", 4, ("x", u32, 0))
+    hist = builder.struct("hist", 12, ("slots", builder.array(u32, 3), 0))
+    btf = Btf(builder.section())
+    sources = (
+        make_source(btf, "events", (TypeRef(event), TypeRef(small))),
+        make_source(btf, "unknown", ()),
+        make_source(btf, "parts", (TypeRef(0, (("b", u32, 4), ("a", u32, 0))),)),
+        make_source(btf, "hists", (TypeRef(u32), TypeRef(hist)), Sample(1000, "log2_hist", "usecs"), value_size_bytes=12),
+        make_source(btf, "counts", (TypeRef(u32), TypeRef(small)), Sample(500, clear=True), per_cpu=True, value_size_bytes=4),
+    )
+    return RunInfo("tool", "sha256:00ff", {"only_pid": 7, "name": "sh", "ratio": 0.5, "on": True}, btf, sources)
+
+
+def event_payload(pid: int, comm: bytes, byteorder: str = sys.byteorder) -> bytes:
+    return pid.to_bytes(4, "little" if byteorder == "little" else "big") + comm.ljust(16, b"\0")
+
+
+def make_chunks(sources: Sequence[Source]) -> list[Chunk]:
+    """Return chunks of all kinds."""
+    events, unknown, parts, hists, counts = sources
+    payloads = [event_payload(pid, b"sh") for pid in range(5)]
+    whole = Run.of(payloads)
+    discarded = bytearray(whole.data)
+    discarded[whole.stride + 3] |= 0x40  # the second record, where the first byte is the lowest
+    return [
+        Samples(events, events.plans[0], whole),
+        Samples(events, events.plans[0], Run(bytes(discarded), whole.count, whole.stride, whole.length, mixed=True)),
+        Samples(events, events.plans[1], Run.of([b"\1\0\0\0", b"\2\0\0\0"])),
+        Samples(unknown, None, Run.of([b"abc"])),
+        Samples(parts, parts.plans[0], Run.of([b"\1\0\0\0\2\0\0\0"])),
+        Readings(hists, [(b"\0\0\0\0", bytes(range(12))), (b"\1\0\0\0", bytes(12))]),
+        Readings(counts, [(b"\0\0\0\0", b"\5\0\0\0pad.\6\0\0\0pad.")]),
+        Readings(counts, []),
+    ]
+
+
+def record(
+    path: Path,
+    info: RunInfo,
+    rounds: Iterable[Iterable[Chunk]],
+    stats: Callable[[], Stats] = lambda: STATS,
+    warn: Callable[[str], object] = lambda _text: None,
+) -> None:
+    """Record rounds of chunks to a file."""
+    with Recorder(str(path), info, stats, warn) as recorder:
+        for chunks in recorder.tee(map(iter, rounds)):
+            for _chunk in chunks:
+                pass
+
+
+def read(data: bytes) -> tuple[list[Event], list[Loss], list[str]]:
+    """Return what is in a recording: events, losses and warnings."""
+    events: list[Event] = []
+    losses: list[Loss] = []
+    warnings: list[str] = []
+    for run in Recording(io.BytesIO(data), "file", warnings.append).runs():
+        decoder = EventDecoder()
+        for chunk in run.chunks():
+            if isinstance(chunk, Loss):
+                losses.append(chunk)
+            else:
+                events += decoder.events(chunk)
+    return events, losses, warnings
+
+
+def blocks(data: bytes) -> Iterator[bytes]:
+    """Yield the blocks of a recording that is whole."""
+    at = 0
+    while at < len(data):
+        header = parse_header(data[at : at + HEADER_SIZE])
+        assert header is not None
+        yield data[at : at + HEADER_SIZE + header.size_bytes]
+        at += HEADER_SIZE + header.size_bytes
