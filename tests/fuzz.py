@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
 from random import Random
-from typing import Any
 
 from ecli_py.render.jsonlines import to_json
 from ecli_runtime.btf import Btf
+from ecli_runtime.decode.lines import Style, make_program
 from ecli_runtime.decode.meaning import with_meanings
 from ecli_runtime.decode.plan import Plan, make_event_plan
 from ecli_runtime.decode.python import make_decoder
+from ecli_runtime.decode.rows import PythonLines
 from ecli_runtime.errors import BtfError, DecodeError
+from ecli_runtime.read.run import Run
 from tests.btf_builder import BtfBuilder
 from tests.c_types import bytes_of
 
@@ -96,14 +97,27 @@ def random_plan(random: Random, damage: bool) -> Plan | None:
         return None
 
 
-def check(decode: Callable[[bytes], Any], plan: Plan, sample: bytes) -> None:
-    """Decode a sample and write it as JSON."""
-    try:
-        to_json(decode(sample))
-    except DecodeError:
-        assert len(sample) < plan.size_bytes, plan
-    else:
-        assert len(sample) >= plan.size_bytes, plan
+class Readers:
+    """All that reads samples of a type."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.decode = make_decoder(plan)
+        self.json, self.text, self.csv = (PythonLines(make_program(plan, Style(kind))) for kind in ("json", "text", "csv"))
+
+    def check(self, sample: bytes) -> None:
+        """Read a sample; the reference decoder and the lines of JSON say the same."""
+        try:
+            line = to_json(self.decode(sample)) + "\n"
+        except DecodeError:
+            assert len(sample) < self.plan.min_size_bytes, self.plan
+            return
+        assert len(sample) >= self.plan.min_size_bytes, self.plan
+        if len(sample) >= self.plan.size_bytes:
+            run = Run.of([sample])
+            assert self.json.render(run, b"", -1) == (line.encode(), 1, 1), (self.plan, sample)
+            for lines in (self.text, self.csv):
+                assert lines.render(run, b"", -1)[1:] == (1, 1), (self.plan, sample)
 
 
 def fuzz(sample_count: int, type_count: int, seed: int) -> int:
@@ -116,12 +130,12 @@ def fuzz(sample_count: int, type_count: int, seed: int) -> int:
             refused += 1
             plan = random_plan(random, damage=False)
             assert plan is not None
-        decoders = [make_decoder(plan), make_decoder(with_meanings(plan))]
+        readers = [Readers(plan), Readers(with_meanings(plan))]
         size = min(plan.size_bytes, MAX_SIZE)
         for number in range(sample_count // type_count):
             extra = number % 8
             sample = bytes_of(size + extra, random) if extra < 7 else bytes_of(random.randrange(size + 1), random)
-            check(decoders[number % 2], plan, sample)
+            readers[number % 2].check(sample)
     return refused
 
 

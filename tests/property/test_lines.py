@@ -86,7 +86,10 @@ NUMBERS = st.sampled_from([0, 1, -1, 2**31, 2**32, 2**53 + 1, 2**63, 2**64 - 1, 
 )
 REALS = st.sampled_from([0.0, -0.0, 0.5, -0.5, 1e-320, 2.0**53, 2.0**63, 2.0**64, -(2.0**63), 1e30, -1e30]) | st.floats()
 TEXTS = st.lists(st.sampled_from([b"a", b"b", b"\xc3\xa9", b"\xe2\x82\xac", b"\xff", b"ab", b"\\"]), max_size=4).map(b"".join)
-PATTERNS = st.lists(st.sampled_from([b"a", b"b", b"*", b"?", b"\xc3\xa9", b"\\*", b"\\?", b"\\"]), max_size=5).map(b"".join)
+# A backslash always has something behind it: the parser sees to that.
+PATTERNS = st.lists(
+    st.sampled_from([b"a", b"b", b"*", b"?", b"\xc3\xa9", b"\xc3", b"\\*", b"\\?", b"\\\\", b"\\\xc3\xa9"]), max_size=5
+).map(b"".join)
 COMPARISONS = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
 
 
@@ -100,9 +103,12 @@ def comparisons(draw: st.DrawFn) -> tuple[tuple[Any, ...], ...]:
     text = ("string", *draw(st.sampled_from([(0, 0), (8, 0), (24, 0), (0, 8), (4, 20)])))
     number = st.sampled_from([integer, real]) | (NUMBERS | REALS).map(lambda constant: ("const", constant))
     words = TEXTS.map(lambda constant: ("const", constant))
-    kind = draw(st.sampled_from(["number", "text", "glob", "contains"]))
+    kind = draw(st.sampled_from(["number", "bits", "text", "glob", "contains"]))
     if kind == "number":
         return draw(number), draw(number), ("cmp", draw(COMPARISONS))
+    if kind == "bits":
+        mask = ("const", draw(NUMBERS))
+        return integer, mask, ("bit_and",), ("const", draw(NUMBERS)), ("cmp", draw(COMPARISONS))
     if kind == "text":
         return text, draw(words), ("cmp", draw(COMPARISONS))
     if kind == "glob":

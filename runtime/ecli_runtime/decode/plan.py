@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 MAX_DEPTH = 32
 MAX_OP_COUNT = 8192
 MAX_ELEMENT_COUNT = 1 << 20
+MAX_SIZE_BYTES = 1 << 24  # as many elements of the largest integers; a sample that lacks its end is filled up to this
 
 
 class Op(Record):
@@ -156,6 +157,7 @@ def make_plan(btf: Btf, type_id: int) -> Plan:
     """
     builder = _Builder(btf)
     builder.add("", type_id, 0, tail=True)
+    _check_size(btf.size_bytes(type_id))
     _, bare = btf.resolve(type_id)
     name = getattr(bare, "name", "") or _author_name(btf, type_id)
     ops = tuple(builder.ops)
@@ -193,7 +195,13 @@ def make_plan_of_members(btf: Btf, members: list[tuple[str, int, int]]) -> Plan:
         names.add(name)
         builder.add(name, type_id, byte_offset * 8, tail=byte_offset == last)
         size_bytes = max(size_bytes, byte_offset + btf.size_bytes(type_id))
+    _check_size(size_bytes)
     return Plan("", size_bytes, btf.byteorder, tuple(builder.ops))
+
+
+def _check_size(size_bytes: int) -> None:
+    if size_bytes > MAX_SIZE_BYTES:
+        raise BtfError(f"type has {size_bytes} bytes; at most {MAX_SIZE_BYTES} are decoded")
 
 
 def _author_name(btf: Btf, type_id: int) -> str:

@@ -282,6 +282,11 @@ def test_absurd_types_are_errors() -> None:
         make_plan(Btf(builder.section()), huge)
 
     builder = BtfBuilder()
+    vast = builder.struct("vast", 1 << 31, ("a", builder.array(builder.integer("int", 4), 2), 0))
+    with pytest.raises(BtfError, match="type has 2147483648 bytes"):
+        make_plan(Btf(builder.section()), vast)
+
+    builder = BtfBuilder()
     outer = builder.struct("empty", 0)
     for _ in range(4):  # 4096^4 elements
         outer = builder.array(builder.struct("", 0, ("x", outer, 0)), 4096)
