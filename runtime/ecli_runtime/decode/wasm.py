@@ -79,14 +79,15 @@ def _caller(store: Any, function: Any) -> Callable[[int, int], object]:
         from wasmtime import Trap, WasmtimeError, _bindings
 
         context, place = store._context(), function._func
-        arguments, trap = (_bindings.wasmtime_val_raw_t * 2)(), ctypes.POINTER(_bindings.wasm_trap_t)()
+        arguments = (_bindings.wasmtime_val_raw_t * 2)()
+        trap: Any = ctypes.POINTER(_bindings.wasm_trap_t)()
         trap_at, call = ctypes.byref(trap), _bindings.wasmtime_func_call_unchecked
     except (ImportError, AttributeError):  # they are not promised to stay
         return lambda one, other: function(store, one, other)
 
     def call_unchecked(one: int, other: int) -> None:
         arguments[0].i32, arguments[1].i32 = one, other
-        error = call(context, place, arguments, 2, trap_at)
+        error: Any = call(context, place, arguments, 2, trap_at)
         if error:
             raise WasmtimeError._from_ptr(error)
         if trap:
