@@ -101,5 +101,5 @@ golden: dev ## rebuild the golden files; read the diff before you commit it
 
 clean: ## remove all that was built, and the virtual environment
 	@rm -rf $(VENV) build dist $(CACHES)
-	@rm -rf runtime/ecli_runtime/libbpf/_bundle* runtime/ecli_runtime/decode/native/lines.wasm $(SYSCALLS)
+	@rm -rf runtime/ecli_runtime/libbpf/_bundle* runtime/ecli_runtime/decode/native/lines.*wasm $(SYSCALLS)
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -39,7 +39,7 @@ _TEXT_BYTES = 16
 _INSTRUCTION = Struct("<16s24I2Q")
 _NAME = Struct("<Q4I")
 _STEP = Struct("<10I2Q")
-_PROGRAM = Struct("<7I")
+_PROGRAM = Struct("<8I")
 _PADDED, _QUOTED = 1, 2
 # Written with `width` by themselves; all others are padded when they have been written.
 _NUMBERS = frozenset(("U8", "U16", "U32", "U64", "S8", "S16", "S32", "S64", "INT", "PORT"))
@@ -82,7 +82,8 @@ class Encoder:
         steps = list(self._steps(program.where.code)) if program.where is not None else []
         is_simple = bool(steps) and all(step["condition"] in (9, 10, 11, _RANGE) for step in steps)
         where = self._place(b"".join([_STEP.pack(*[step.get(name, 0) for name in _STEP_MEMBERS]) for step in steps]))
-        options = (program.byteorder == "big", program.stripped, self._powers)
+        has_cells = any(isinstance(instruction, Cell) for instruction in program.code)
+        options = (program.byteorder == "big", program.stripped, has_cells, self._powers)
         self.program = self._place(_PROGRAM.pack(code, where, len(steps), is_simple, *options))
         self._place(bytes(SLACK_BYTES))
 

@@ -92,6 +92,13 @@ COLD u8 *put_value(u8 *out, const struct instruction *in, const u8 *base, const 
 		out = put_u64(out, value << (place->down & 63) >> (place->down & 63) >> 20);
 		*out++ = ':';
 		return put_u64(out, value & 0xfffff);
+	case IPV4:
+		return put_ipv4(out, base + place->offset);
+	case IPV6:
+		return put_ipv6(out, base + place->offset);
+	case MAC:
+		return put_mac(out, base + place->offset);
+	case HEX:
 	case WIDE_HEX:
 		return put_hex(out, value, (u64)(wide >> 64));
 	case WIDE_BOOL:
@@ -101,101 +108,128 @@ COLD u8 *put_value(u8 *out, const struct instruction *in, const u8 *base, const 
 	}
 }
 
+/*
+ * Each of these is a function of its own: Cranelift keeps what a small function uses in registers, and little of what one has
+ * that does everything.
+ */
+#define APART static __attribute__((noinline))
+
 INLINE const u8 *string_end(const struct instruction *in, const u8 *at, const u8 *end)
 {
 	return in->place.size ? at + in->place.size : end;
 }
 
-static u8 *put_line(u8 *out, const struct program *program, const u8 *base, const u8 *end)
+APART u8 *put_raw_string(u8 *out, const u8 *at, const u8 *end, u32 *wide)
+{
+	return put_string(out, at, end, RAW, wide);
+}
+
+APART u8 *put_json_string(u8 *out, const u8 *at, const u8 *end, u32 *wide)
+{
+	return put_string(out, at, end, JSON, wide);
+}
+
+APART u8 *put_text_string(u8 *out, const u8 *at, const u8 *end, u32 *wide)
+{
+	return put_string(out, at, end, TEXT, wide);
+}
+
+APART u8 *put_shown_json_string(u8 *out, const u8 *at, const u8 *end, u32 *wide)
+{
+	return put_string(out, at, end, SHOWN_JSON, wide);
+}
+
+APART u8 *put_name(u8 *out, const struct instruction *in, u64 value, u32 *wide)
+{
+	const struct name *name = find(in->names, in->name_count, value);
+
+	if (!name)
+		return put_unnamed(out, in, value);
+	*wide += name->wide;
+	return put(out, name->text, name->size);
+}
+
+INLINE u8 *end_cell(u8 *begin, u8 *out, const struct instruction *in, u32 wide)
+{
+	return in->cell == PADDED ? pad(begin, out, wide, in->width, in->limit, in->right) : quote(begin, out);
+}
+
+/* Lines without cells, which need no account of widths, are worth a copy of their own. */
+INLINE u8 *follow(u8 *out, const struct program *program, const u8 *base, const u8 *end, bool has_cells)
 {
 	const struct instruction *in = program->code;
 	struct loop loops[MAX_LOOPS], *loop = loops;
 	u8 *cell = out;
 	u32 wide = 0;
-	s64 number;
 
 	for (;; in++) {
 		wasm_v128_store(out, wasm_v128_load(in->text));
 		out += in->text_size;
 		const u8 *at = base + in->place.offset;
 		u8 *begin = out;
-		wide = in->in_cell ? wide + in->wide : 0;
+		if (has_cells)
+			wide = in->in_cell ? wide + in->wide : 0;
+		u64 value;
+		bool is_negative = false;
 		switch ((enum opcode)in->opcode) {
 		case END:
 			return out;
 		case NOTHING:
 			continue;
 		case U8:
-			out = put_first8(out, *at, false, 0, in->width);
-			continue;
+			value = *at;
+			break;
 		case U16:
-			out = put_first8(out, (u32)(at[0] | at[1] << 8), false, 0, in->width);
-			continue;
+			value = (u64)(at[0] | at[1] << 8);
+			break;
 		case U32:
-			out = put_number(out, load32(at), false, in->width);
-			continue;
+			value = load32(at);
+			break;
 		case U64:
-			out = put_number(out, load64(at), false, in->width);
-			continue;
+			value = load64(at);
+			break;
 		case S8:
-			number = (int8_t)*at;
-			goto signed_number;
+			value = (u64)(int8_t)*at;
+			is_negative = value >> 63;
+			break;
 		case S16:
-			number = (int16_t)(at[0] | at[1] << 8);
-			goto signed_number;
+			value = (u64)(int16_t)(at[0] | at[1] << 8);
+			is_negative = value >> 63;
+			break;
 		case S32:
-			number = (int32_t)load32(at);
-			goto signed_number;
+			value = (u64)(int32_t)load32(at);
+			is_negative = value >> 63;
+			break;
 		case S64:
-			number = (s64)load64(at);
-			goto signed_number;
-		case INT:
-			number = (s64)read_64(base, &in->place, program->is_big_endian);
-			if (!in->place.is_signed) {
-				out = put_number(out, (u64)number, false, in->width);
-				continue;
-			}
-		signed_number:
-			out = put_number(out, number < 0 ? -(u64)number : (u64)number, number < 0, in->width);
-			continue;
-		case NAMES:
-		case FLAGS: {
-			u64 value = read_64(base, &in->place, program->is_big_endian);
-			const struct name *name = find(in->names, in->name_count, value);
-			out = name ? put(out, name->text, name->size) : put_unnamed(out, in, value);
-			wide += name ? name->wide : 0;
-			break;
-		}
-		case HEX:
-			out = put_hex(out, read_64(base, &in->place, program->is_big_endian), 0);
-			break;
-		case BOOL:
-			out = put_bool(out, read_64(base, &in->place, program->is_big_endian));
-			break;
-		case STRING_RAW:
-			out = put_string(out, at, string_end(in, at, end), RAW, &wide);
-			break;
-		case STRING_JSON:
-			out = put_string(out, at, string_end(in, at, end), JSON, &wide);
-			break;
-		case STRING_TEXT:
-			out = put_string(out, at, string_end(in, at, end), TEXT, &wide);
-			break;
-		case STRING_SHOWN_JSON:
-			out = put_string(out, at, string_end(in, at, end), SHOWN_JSON, &wide);
+			value = load64(at);
+			is_negative = value >> 63;
 			break;
 		case PORT:
-			out = put_first8(out, (u32)(at[0] << 8 | at[1]), false, 0, in->width);
-			continue;
-		case IPV4:
-			out = put_ipv4(out, at);
+			value = (u64)(at[0] << 8 | at[1]);
 			break;
-		case IPV6:
-			out = put_ipv6(out, at);
+		case INT:
+			value = read_64(base, &in->place, program->is_big_endian);
+			is_negative = in->place.is_signed & value >> 63;
 			break;
-		case MAC:
-			out = put_mac(out, at);
-			break;
+		case NAMES:
+		case FLAGS:
+			out = put_name(out, in, read_64(base, &in->place, program->is_big_endian), &wide);
+			goto written;
+		case BOOL:
+			out = put_bool(out, read_64(base, &in->place, program->is_big_endian));
+			goto written;
+		case STRING_RAW:
+			out = put_raw_string(out, at, string_end(in, at, end), &wide);
+			goto written;
+		case STRING_JSON:
+			out = put_json_string(out, at, string_end(in, at, end), &wide);
+			goto written;
+		case STRING_TEXT:
+			out = put_text_string(out, at, string_end(in, at, end), &wide);
+			goto written;
+		case STRING_SHOWN_JSON:
+			out = put_shown_json_string(out, at, string_end(in, at, end), &wide);
+			goto written;
 		case LOOP: {
 			u32 count = in->count != ~0u ? in->count : at < end ? (u32)(end - at) / in->stride : 0;
 			if (!count) {
@@ -221,15 +255,26 @@ static u8 *put_line(u8 *out, const struct program *program, const u8 *base, cons
 			continue;
 		case CELL_END:
 			begin = cell;
-			break;
+			goto written;
 		default:
 			out = put_value(out, in, base, program);
+		written:
+			if (has_cells && in->cell)
+				out = end_cell(begin, out, in, wide);
+			continue;
 		}
-		if (in->cell == PADDED)
-			out = pad(begin, out, wide, in->width, in->limit, in->right);
-		else if (in->cell)
-			out = quote(begin, out);
+		out = put_number(out, is_negative ? -value : value, is_negative, has_cells ? in->width : 0);
 	}
+}
+
+APART u8 *put_plain_line(u8 *out, const struct program *program, const u8 *base, const u8 *end)
+{
+	return follow(out, program, base, end, false);
+}
+
+APART u8 *put_cells(u8 *out, const struct program *program, const u8 *base, const u8 *end)
+{
+	return follow(out, program, base, end, true);
 }
 
 __attribute__((export_name("render"))) void render(const struct program *program, struct job *job)
@@ -248,7 +293,7 @@ __attribute__((export_name("render"))) void render(const struct program *program
 			continue;
 		u8 *line = out;
 		out = put(out, job->prefix, job->prefix_size);
-		out = put_line(out, program, payload, payload + job->length);
+		out = (program->has_cells ? put_cells : put_plain_line)(out, program, payload, payload + job->length);
 		if (program->is_stripped)
 			while (out > line && out[-1] == ' ')
 				out--;

@@ -50,9 +50,26 @@ INLINE u8 *put_all8(u8 *out, u32 value)
 	return out + 8;
 }
 
+/* The same for numbers of four digits and less. */
+INLINE u8 *put_first4(u8 *out, u32 value, bool is_negative, u32 width)
+{
+	u32 hundreds = value * 5243 >> 19, twos = hundreds | (value - hundreds * 100) << 16;
+	u32 tens = (twos * 103 >> 10) & 0x000f000f, digits = (twos - tens * 10) << 8 | tens;
+	u32 zeros = (u32)__builtin_ctz(digits | 1 << 24) >> 3;
+
+	out = put_blanks(out, (int)(width - is_negative + zeros - 4));
+	*out = '-';
+	out += is_negative;
+	digits = (digits | 0x30303030) >> (zeros * 8);
+	__builtin_memcpy(out, &digits, 4);
+	return out + 4 - zeros;
+}
+
 /* A number, aligned to the right in so many columns. */
 INLINE u8 *put_number(u8 *out, u64 value, bool is_negative, u32 width)
 {
+	if (value < 10000)
+		return put_first4(out, (u32)value, is_negative, width);
 	if (LIKELY(value < E8))
 		return put_first8(out, (u32)value, is_negative, 0, width);
 	u64 high = value / E8;

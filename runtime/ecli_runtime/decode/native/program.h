@@ -127,6 +127,7 @@ struct program {
 	u32 is_simple; /* the predicate has no steps but RANGE, AND, OR and NOT */
 	u32 is_big_endian;
 	u32 is_stripped;
+	u32 has_cells;
 	const u64 (*powers)[2];
 };
 
