@@ -7,13 +7,19 @@ wrong included, goes to an argparse parser made of the same declarations, and wh
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from ecli_py.parser import Parser
+
+
+class Values:
+    """What a command line says, each option and operand an attribute."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
 
 class Arguments:
@@ -49,7 +55,7 @@ class Arguments:
         """Take all words after the last operand, whatever they are."""
         self._rest = name
 
-    def parse(self, words: list[str], values: SimpleNamespace | None = None) -> SimpleNamespace:
+    def parse(self, words: list[str], values: Values | None = None) -> Values:
         """Return the values by their names; an option that was not given is ``None``.
 
         Args:
@@ -59,7 +65,7 @@ class Arguments:
         Raises:
             SystemExit: Help was asked for, or the command line is wrong, which argparse has reported.
         """
-        values = SimpleNamespace() if values is None else values
+        values = Values() if values is None else values
         found = self._parse_plain(words)
         if found is None:
             return self._make_parser().parse_args(words, values)

@@ -69,9 +69,8 @@ def _settle_stdout() -> None:
 
 def _dispatch(words: list[str]) -> int:
     if words and words[0] in COMMANDS:
-        from importlib import import_module
-
-        main_of_command = import_module(f"ecli_py.commands.{words[0]}").main
+        # Not importlib.import_module, which brings warnings with it.
+        main_of_command = __import__(f"ecli_py.commands.{words[0]}", fromlist=["main"]).main
         if words[0] != "run":  # which does this when it has started
             gc.enable()
         status: int = main_of_command(words[1:])

@@ -9,9 +9,9 @@ from ecli_schemas.errors import EcliError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import SimpleNamespace
     from typing import Any, Literal
 
+    from ecli_py.arguments import Values
     from ecli_py.output import Format
     from ecli_runtime.stream import Stats
 
@@ -32,7 +32,7 @@ OUTPUT_OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-def make_format(arguments: SimpleNamespace) -> Format:
+def make_format(arguments: Values) -> Format:
     """Return how the user wants to see events, by the values of :data:`OUTPUT_OPTIONS`.
 
     Raises:

@@ -19,8 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Iterable, Iterator, Sequence
-    from types import SimpleNamespace
 
+    from ecli_py.arguments import Values
     from ecli_py.output import Output
     from ecli_py.tool import Tool
     from ecli_runtime.recorder import RunInfo
@@ -84,7 +84,7 @@ def _run_info(data: bytes, opened: OpenSession, sources: tuple[Source, ...]) -> 
     return RunInfo(opened.package.name, digest, opened.chosen, opened.btf, sources)
 
 
-def _open(package: Package, arguments: SimpleNamespace) -> OpenSession:
+def _open(package: Package, arguments: Values) -> OpenSession:
     """Open a package and set its options, after those that follow it on the command line have been added to the others."""
     kernel_btf = arguments.kernel_btf
     opened = OpenSession(package, kernel_btf)

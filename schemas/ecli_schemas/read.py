@@ -8,7 +8,6 @@ This is on the way from the start of a process to its first event, hence few imp
 from __future__ import annotations
 
 import binascii
-import math
 import zlib
 
 from .checks import Mismatch
@@ -100,7 +99,7 @@ def _decode(data: bytes) -> str:
         if data.startswith(magic):
             raise PackageError(f"this is {kind}, not a JSON document", hint=_NOT_A_PACKAGE)
     try:
-        return data.decode("utf-8-sig")  # a reader may ignore a byte order mark (RFC 8259, section 8.1)
+        return data.removeprefix(b"\xef\xbb\xbf").decode()  # a reader may ignore a byte order mark (RFC 8259, section 8.1)
     except UnicodeDecodeError as error:
         raise PackageError(f"not UTF-8 text (byte {error.start})", hint=_NOT_A_PACKAGE) from error
 
@@ -118,7 +117,7 @@ def _object_of(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 def _number(text: str) -> int | float:
     """Read a number with a fraction or exponent; JSON has one kind of number, so 100.0 is the integer 100."""
     number = float(text)
-    if not math.isfinite(number):
+    if number - number != 0:  # infinite
         raise PackageError(f"{text} is not a number that JSON can carry", hint=_DAMAGED)
     return int(number) if number.is_integer() and abs(number) <= MAX_EXACT_INTEGER else number
 

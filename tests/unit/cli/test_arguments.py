@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ecli_py.arguments import Arguments
+from ecli_py.arguments import Arguments, Values
 
 
 def command() -> Arguments:
@@ -62,7 +60,8 @@ def test_what_is_not_plain_is_read_too() -> None:
 
 
 def test_values_that_are_there_stay() -> None:
-    values = SimpleNamespace(json=True, count="7")
+    values = Values()
+    vars(values).update(json=True, count="7")
     assert command().parse(["--count", "8", "tool.json"], values) is values
     assert (values.json, values.count) == (True, "8")
 
