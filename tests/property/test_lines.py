@@ -56,6 +56,16 @@ def test_lines_of_any_type(backend: type[PythonLines], case: tuple[Plan, Style, 
     assert lines.render(Run.of(samples), prefix.encode(), -1) == (expected, len(samples), len(samples))
 
 
+@without_deadline
+@given(case=cases())
+def test_lines_whose_values_never_repeat(case: tuple[Plan, Style, list[bytes]]) -> None:
+    plan, style, samples = case
+    lines = PythonLines(make_program(plan, style))
+    lines.direct = set(range(len(lines.program.code)))
+    lines.compile()
+    assert lines.render(Run.of(samples), b"", -1)[0] == b"".join(line(plan, style, sample) for sample in samples)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @without_deadline
 @given(data=st.data())

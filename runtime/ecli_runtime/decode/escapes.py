@@ -53,3 +53,11 @@ ESCAPES: dict[Escape, Callable[[str], bytes]] = {
     TEXT: lambda text: _translated(text, _text_escapes),
     SHOWN_JSON: lambda text: _translated(_quote(text)[1:-1], _json_escapes),
 }
+
+# Whether an ASCII text is written as it is. Often is, and then there is nothing to make.
+PLAIN: dict[Escape, Callable[[str], bool]] = {
+    RAW: lambda _text: True,
+    JSON: lambda text: len(_quote(text)) == len(text) + 2,
+    TEXT: str.isprintable,
+    SHOWN_JSON: lambda text: text.isprintable() and len(_quote(text)) == len(text) + 2,
+}

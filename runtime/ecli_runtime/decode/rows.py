@@ -10,7 +10,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ecli_runtime.decode.lines import Cell, Loop, Text, Value
-from ecli_runtime.decode.writers import make_cell, make_writer
+from ecli_runtime.decode.writers import make_cell, make_column, make_writer
 from ecli_runtime.read.run import HEADER_SIZE_BYTES
 
 TYPE_CHECKING = False
@@ -43,22 +43,27 @@ class PythonLines:
     Args:
         program: What to write.
         symbol: Names an address for instructions of kind ``symbol``; an empty text: it has no name.
+
+    Attributes:
+        program: The program.
+        direct: Instructions whose values hardly repeat, so that no memo is kept for them.
     """
 
     def __init__(self, program: LineProgram, symbol: Callable[[int], str] | None = None) -> None:
-        self._program = program
+        self.program = program
         self._symbol = symbol
         self._is_shown: Callable[[bytes, int, int], bool] | None = None
         if program.where is not None:
             from ecli_runtime.decode.where import compile_predicate
 
             self._is_shown = compile_predicate(program.where, program.byteorder)
-        self._direct: set[int] = set()  # instructions whose memo was given up
+        self.direct: set[int] = set()
         self._rows = 0
-        self._compile()
+        self.compile()
 
-    def _compile(self) -> None:
-        compiler = _Compiler(self._program, self._direct, self._symbol)
+    def compile(self) -> None:
+        """Make the function anew, with no memos for the instructions of ``direct``."""
+        compiler = _Compiler(self.program, self.direct, self._symbol)
         self._function, self._template, self._scope = compiler.compile()
         self._memos = compiler.memos
         self._layouts: dict[int, list[Struct]] = {}
@@ -114,8 +119,8 @@ class PythonLines:
             memo.misses = 0
         self._rows = 0
         if useless:
-            self._direct |= useless
-            self._compile()
+            self.direct |= useless
+            self.compile()
 
 
 class _Memo(dict):  # type: ignore[type-arg]
@@ -145,6 +150,8 @@ class _Scope:
     def __init__(self, byteorder: str) -> None:
         self._prefix = "<" if byteorder == "little" else ">"
         self._variables: dict[tuple[int, int, str], str] = {}
+        # Strings that are written for all rows at once: (instruction, byte offset) → size.
+        self.columns: dict[tuple[int, int], int] = {}
         self.uses_place = False  # of the stretch: variables `at`, and `end` of the payload
 
     def variable(self, byte_offset: int, size_bytes: int, letter: str) -> str:
@@ -164,13 +171,14 @@ class _Scope:
         return layers
 
     def targets(self) -> list[str]:
-        """Return what the layers are assigned to: ``v0, v1,``."""
+        """Return what the layers, without the columns, are assigned to: ``v0, v1,``."""
         return ["".join(f"{self._variables[key]}, " for key in layer) for layer in self._layers()]
 
     def structs(self, start: int, size_bytes: int = 0) -> list[Struct]:
         """Return what unpacks the layers, from where ``start`` bytes precede the stretch; padded to a size, if any."""
         found = []
-        for layer in self._layers():
+        columns = [[(offset, size, f"{size}s")] for (_index, offset), size in self.columns.items()]
+        for layer in self._layers() + columns:
             at = -start
             parts = [self._prefix]
             for byte_offset, size, letter in layer:
@@ -190,18 +198,22 @@ class _Compiler:
         self._direct = direct
         self._symbol = symbol
         self._order = program.byteorder
+        self._rows = _Scope(self._order)
         self.memos: dict[int, _Memo] = {}
         self._globals: dict[str, Any] = {"__builtins__": {"int": int, "len": len, "range": range, "zip": zip}}
 
     def compile(self) -> tuple[Callable[..., list[bytes]], bytes, _Scope]:
         """Return the function from a run to lines without line feeds, its template, and the variables that it unpacks."""
-        scope = _Scope(self._order)
+        scope = self._rows
         template, arguments = self._row(scope, 0, len(self._code), 0)
         row = f"template % ({''.join(f'{each}, ' for each in arguments)})"
         if self._program.stripped:
             row = f"({row}).rstrip(b' ')"
         targets = scope.targets()
         iterators = [f"structs[{index}].iter_unpack(data)" for index in range(len(targets))]
+        for index, offset in scope.columns:
+            iterators.append(f"w{index}(structs[{len(targets)}].iter_unpack(data))")
+            targets.append(f"c{index}_{offset}")
         if scope.uses_place:
             targets += ["at", "end"]
             iterators += ["range(8, 8 + len(data), stride)", "range(8 + length, 8 + length + len(data), stride)"]
@@ -210,7 +222,7 @@ class _Compiler:
         elif len(iterators) == 1:
             loop = f"{targets[0]} in {iterators[0]}"
         else:
-            loop = f"{', '.join(f'({each})' for each in targets)} in zip({', '.join(iterators)})"
+            loop = f"{', '.join([f'({each})' for each in targets])} in zip({', '.join(iterators)})"
         function = self._define(
             "rows",
             "data, count, stride, length, template, structs",
@@ -309,8 +321,13 @@ class _Compiler:
 
     def _value(self, scope: _Scope, index: int, value: Value, base: int, cell: Cell | None) -> tuple[bytes, str]:
         """Return the verb of the template and the argument that write a value, as a cell if one is given."""
-        argument = self._read(scope, value, base)
         kind, bits = value.kind, value.bit_size
+        if kind == "string" and bits and index in self._direct and scope is self._rows:
+            self._globals[f"w{index}"] = make_column(value, cell)
+            offset = base + value.bit_offset // 8
+            scope.columns[index, offset] = bits // 8
+            return b"%b", f"c{index}_{offset}"
+        argument = self._read(scope, value, base)
         if kind == "hex" and cell is None:
             return b"%x", argument
         if kind == "int" and (bits > 32 or (cell is None and bits > 16) or index in self._direct):

@@ -5,12 +5,14 @@ A value is an ``int``, a ``float``, or the bytes where a string or an address is
 
 from __future__ import annotations
 
-from ecli_runtime.decode.escapes import ESCAPES, JSON, SHOWN_JSON
+from itertools import chain, repeat
+
+from ecli_runtime.decode.escapes import ESCAPES, JSON, PLAIN, SHOWN_JSON
 from ecli_runtime.decode.lines import NS_PER_DAY, csv_cell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any, TypeAlias
 
     from ecli_runtime.decode.lines import Cell, Value
@@ -64,11 +66,37 @@ def make_cell(cell: Cell) -> Callable[[bytes], bytes]:
 
 def _string(value: Value) -> Writer:
     escape = ESCAPES[value.escape]
+    is_plain = PLAIN[value.escape]
 
     def write(raw: bytes) -> bytes:
-        return escape(raw.partition(b"\0")[0].decode("utf-8", "replace"))
+        text = raw.partition(b"\0")[0]
+        if text.isascii() and is_plain(text.decode("ascii")):
+            return text
+        return escape(text.decode("utf-8", "replace"))
 
     return write
+
+
+def make_column(value: Value, cell: Cell | None) -> Callable[[Iterable[tuple[bytes]]], list[bytes]]:
+    """Return the function that writes a string of each row at once: that none of them is special is asked of all together."""
+    write, is_plain = _string(value), PLAIN[value.escape]
+    finish = make_cell(cell) if cell is not None else None
+    width = cell.width if cell is not None else 0
+
+    def write_all(rows: Iterable[tuple[bytes]]) -> list[bytes]:
+        texts = list(map(bytes.rstrip, chain.from_iterable(rows), repeat(b"\0")))
+        together = b" ".join(texts)
+        if b"\0" in together or not together.isascii() or not is_plain(together.decode("ascii")):
+            texts = list(map(write, texts))  # some, perhaps one
+        if cell is None or finish is None:
+            return texts
+        if cell.quoted or cell.limit:
+            return list(map(finish, texts))
+        if together.isascii():  # then so is what was escaped
+            return list(map(bytes.ljust, texts, repeat(width)))
+        return list(map(finish, texts))
+
+    return write_all
 
 
 def _names(value: Value) -> Writer:
