@@ -35,7 +35,7 @@ AFTERWARDS = {"ecli_runtime.decode.addresses", "ecli_runtime.decode.python"}
 TEXT = {"ecli_runtime.decode.names"}  # of users, errors and so on, in text only
 
 # Not among them: json, signal and threading, which bring re, enum, functools and collections.
-OTHERS = {"binascii", "ctypes", "encodings", "errno", "gc", "itertools", "mmap", "select", "struct", "zlib"}
+OTHERS = {"binascii", "ctypes", "encodings", "errno", "gc", "itertools", "mmap", "select", "struct", "types", "zlib"}
 
 
 @pytest.mark.parametrize(("option", "renderer"), [("--json", set()), ("--duration=50ms", TEXT)])
