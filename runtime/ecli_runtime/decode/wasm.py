@@ -114,9 +114,9 @@ class WasmLines:
 
     def __init__(self, program: LineProgram) -> None:
         assert program.portable
+        engine, module = load()
         from wasmtime import Instance, Store
 
-        engine, module = load()
         self._store = Store(engine)
         exports: Any = Instance(self._store, module, []).exports(self._store)
         self._memory = exports["memory"]
@@ -159,6 +159,8 @@ class WasmLines:
         step = max(_INPUT_BYTES // run.stride, 1) * run.stride
         data = memoryview(run.data)
         for at in range(0, len(data), step):
+            if shown == limit:
+                break
             chunk = data[at : at + step]
             view[self._input : self._input + len(chunk)] = chunk
             count, index = len(chunk) // run.stride, 0
