@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ecli_py.output import Output
     from ecli_py.tool import Tool
+    from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.recorder import RunInfo
     from ecli_runtime.stream import Chunk, Source
     from ecli_schemas.model import Option, Package
@@ -54,7 +55,7 @@ def main(words: list[str]) -> int:
         count = None if arguments.count is None else parse_count(arguments.count)
         latency_ms = DEFAULT_LATENCY_MS if arguments.latency is None else parse_latency_ms(arguments.latency)
         opened.raw = arguments.raw
-        loading = opened.load()  # in the background: what follows is done meanwhile, importing included
+        loading = opened.load(_attach_options(arguments))  # in the background: what follows is done meanwhile, importing included
         from ecli_py.output import Output, running_clock
         from ecli_py.tool import Tool
 
@@ -122,11 +123,41 @@ def _add_run_options(command: Arguments) -> None:
             "--latency",
             {"metavar": "TIME", "help": "how late an event may be shown while others keep coming (default: 2ms); 0: not at all"},
         ),
+        (
+            "--attach",
+            {
+                "action": "append",
+                "metavar": "PROG=TARGET",
+                "help": "where to attach a program: an interface, a control group, BINARY:FUNCTION and so on; repeatable",
+            },
+        ),
+        ("--iface", {"metavar": "NAME", "help": "network interface of the programs that want one and have none"}),
+        ("--cgroup", {"metavar": "PATH", "help": "control group, likewise"}),
+        ("--pid", {"metavar": "PID", "help": "process that is watched by uprobes, USDT, perf events and iterators over tasks"}),
+        ("--binary", {"metavar": "PATH", "help": "binary or library of uprobes and USDT probes that say none"}),
+        ("--disable", {"action": "append", "metavar": "PROG", "help": "leave out a program; repeatable"}),
         ("--kernel-btf", {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),
         ("--verbose", {"action": "store_true", "help": "show what libbpf and the verifier say"}),
     ):
         if flag not in command.flags:
             command.add_option(_RUN_OPTIONS, flag, **settings)
+
+
+def _attach_options(arguments: SimpleNamespace) -> AttachOptions | None:
+    """Return what the command line says of where programs are attached; ``None``: nothing."""
+    given = (arguments.attach, arguments.disable, arguments.iface, arguments.cgroup, arguments.pid, arguments.binary)
+    if given == (None,) * len(given):
+        return None
+    from ecli_runtime.attach.options import AttachOptions, parse_pid, parse_targets
+
+    return AttachOptions(
+        targets=parse_targets(arguments.attach or []),
+        disabled=tuple(arguments.disable or ()),
+        iface=arguments.iface,
+        cgroup=arguments.cgroup,
+        pid=None if arguments.pid is None else parse_pid(arguments.pid),
+        binary=arguments.binary,
+    )
 
 
 def _add_package_options(command: Arguments, opened: OpenSession) -> list[tuple[Option, int, str]]:
