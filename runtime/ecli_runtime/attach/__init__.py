@@ -137,6 +137,7 @@ def prepare(opened: OpenObject, package: Package, options: AttachOptions | None 
             text = options.targets.get(program.name)
         if text is not None:
             program.set_autoload(True)
+            text = text or None
         elif program.name not in specs or program.name in called or not program.autoload:
             # libbpf's skeletons do not attach what is not loaded either (bpf_object__attach_skeleton).
             continue

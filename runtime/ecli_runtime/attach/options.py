@@ -24,7 +24,8 @@ class AttachOptions(Record):
     """Where programs are attached, as far as the user says it.
 
     Attributes:
-        targets: Name of a program → target, in words that depend on its type (README, "Where programs are attached").
+        targets: Name of a program → target, in words that depend on its type (README, "Where programs are attached"). Empty:
+            where its section says. Programs that are optional are loaded.
         disabled: Names of programs that are not loaded, and of struct_ops maps that are not attached.
         iface: Network interface of the programs that want one and have none.
         cgroup: Path of the control group, likewise.
@@ -72,13 +73,15 @@ def nearest(name: str, known: Collection[str], what: str) -> str:
 def parse_targets(words: list[str]) -> dict[str, str]:
     """Return the targets of words such as ``on_egress=eth0:egress`` by the names of their programs.
 
+    A name alone has an empty target: the program is loaded, also where it is optional, and attached where its section says.
+
     Raises:
         TargetError: A word is none such, or two are for one program.
     """
     found: dict[str, str] = {}
     for word in words:
         name, equals, target = word.partition("=")
-        if not name or not equals or not target:
+        if not name or (equals and not target):
             raise TargetError(f"--attach: expected PROG=TARGET, got {word!r}", "for example --attach on_egress=eth0:egress")
         if name in found:
             raise TargetError(f"--attach: program {name!r} is named twice", "name each program once")

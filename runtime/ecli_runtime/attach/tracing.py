@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 
-from ecli_runtime.errors import AttachError, LibbpfError, TargetError, describe_errno
+from ecli_runtime.errors import AttachError, EcliError, LibbpfError, TargetError, describe_errno
 from ecli_runtime.libbpf._ffi import lib
+from ecli_runtime.mounts import with_tracefs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,29 +145,31 @@ def explained(error: AttachError, program: LoadedProgram) -> AttachError:
     return error
 
 
-def _hint_for_tracepoint(category: str, name: str) -> str:
-    root = next((each for each in _EVENTS if os.path.isdir(each)), "")
-    if not root:
-        return "this kernel does not have it; /sys/kernel/tracing/events lists what there is"
-    from difflib import get_close_matches
+def _tracepoints() -> list[tuple[str, str]]:
+    """Return the kernel's tracepoints as (category, name); none where tracefs cannot be read."""
+    found: list[tuple[str, str]] = []
 
-    try:
-        categories = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
-        every = {each: sorted(entry.name for entry in os.scandir(f"{root}/{each}") if entry.is_dir()) for each in categories}
-    except OSError:
-        every = {}
-    near = get_close_matches(f"{category}:{name}", [f"{each}:{event}" for each, names in every.items() for event in names], n=3)
-    return f"did you mean {' or '.join(near)}?" if near else f"this kernel does not have it; {root} lists what there is"
+    def read() -> None:
+        root = next(each for each in _EVENTS if os.path.isdir(each))
+        for category in filter(os.DirEntry.is_dir, os.scandir(root)):
+            found.extend((category.name, event.name) for event in os.scandir(category) if event.is_dir())
+
+    with contextlib.suppress(EcliError, OSError):
+        with_tracefs(read)
+    return sorted(found)
+
+
+def _hint_for_tracepoint(category: str, name: str) -> str:
+    return _meant(f"{category}:{name}", [f"{each}:{event}" for each, event in _tracepoints()])
 
 
 def _hint_for_raw_tracepoint(name: str) -> str:
+    # Events of system calls are made of these two, which tracefs does not list as such.
+    return _meant(name, [event for _category, event in _tracepoints()] + ["sys_enter", "sys_exit"])
+
+
+def _meant(name: str, known: list[str]) -> str:
     from difflib import get_close_matches
 
-    names = []
-    for root in _EVENTS:
-        if os.path.isdir(root):
-            names = [event.name for each in os.scandir(root) if each.is_dir() for event in os.scandir(each) if event.is_dir()]
-            break
-    names += ["sys_enter", "sys_exit"]
-    near = get_close_matches(name, names, n=3)
-    return f"did you mean {' or '.join(near)}?" if near else "this kernel does not have it; its name has no category before it"
+    near = get_close_matches(name, known, n=3)
+    return f"did you mean {' or '.join(near)}?" if near else f"this kernel does not have it; {_EVENTS[0]} lists what there is"

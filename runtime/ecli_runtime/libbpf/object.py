@@ -435,6 +435,12 @@ def _explain_load_failure(error: LibbpfError, sections: Mapping[str, str]) -> Ex
             f"the file that should hold the kernel's BTF cannot be used: {describe_errno(error.errno)}",
             "--kernel-btf takes a copy of /sys/kernel/btf/vmlinux, or an ELF file with a .BTF section",
         )
+    function = re.search(r"prog '([^']*)': failed to find kernel BTF type ID of '([^']*)'", text)
+    if function:
+        from ecli_runtime.attach.functions import hint_for_function
+
+        message = f"{function[1]}: this kernel has no {function[2]} in its BTF"
+        return LibbpfError(error.function, error.errno, text, message, hint_for_function(function[2]))
     verifier = re.search(r"prog '([^']*)': -- BEGIN PROG LOAD LOG --\n(.*?)-- END PROG LOAD LOG --", text, re.DOTALL)
     if verifier and (reason := _verifier_reason(verifier[2])):
         return VerifierError(
