@@ -58,7 +58,7 @@ def test_two_runs_on_one_group(attaching: Attaching, cgroup: Cgroup, tmp_path_fa
 
 
 @pytest.mark.parametrize(
-    ("targets", "hooks"),
+    ("targets", "expected"),
     [
         (("on_message=sockets",), {"SK_MSG"}),
         (("on_verdict=sockets:verdict",), {"VERDICT"}),
@@ -66,10 +66,10 @@ def test_two_runs_on_one_group(attaching: Attaching, cgroup: Cgroup, tmp_path_fa
         (("on_stream_parser=sockets", "on_stream_verdict=sockets"), {"STREAM_PARSER", "STREAM_VERDICT"}),
     ],
 )
-def test_sockets_of_a_map(attaching: Attaching, cgroup: Cgroup, targets: tuple[str, ...], hooks: set[str]) -> None:
+def test_sockets_of_a_map(attaching: Attaching, cgroup: Cgroup, targets: tuple[str, ...], expected: set[str]) -> None:
     with attaching.started(f"on_sockops={cgroup.path}", *targets) as running:
         cgroup.python(TALK)
-        assert hooks <= {hook for hook, _value in attaching.hits(running)}
+        assert expected <= {hook for hook, _value in attaching.hits(running)}
 
 
 def test_the_shortcut_serves_all(build: Ecli, cgroup: Cgroup) -> None:

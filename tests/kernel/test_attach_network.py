@@ -1,4 +1,4 @@
-"""XDP, traffic control, netfilter, namespaces and sockets: each is attached, triggered, and reports; nothing of others is touched."""
+"""XDP, traffic control, netfilter, namespaces, sockets: each is attached, triggered, and reports; others' stay as they are."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ pytestmark = [pytest.mark.kernel, pytest.mark.compiler]
 
 def filters(network: Network, direction: str) -> str:
     return network.run("tc", "filter", "show", "dev", "inside", direction)
+
+
+def add_filter(network: Network, direction: str) -> None:
+    """Add a filter as somebody else would: of classic BPF, and it matches nothing."""
+    network.run("tc", "filter", "add", "dev", "inside", direction, "bpf", "bytecode", "1,6 0 0 0", "classid", "1:1")
 
 
 def qdiscs(network: Network) -> str:
@@ -106,7 +111,7 @@ def test_clsact(networked: Attaching, network: Network, direction: str) -> None:
 
 def test_filters_of_others_stay(networked: Attaching, network: Network) -> None:
     network.run("tc", "qdisc", "add", "dev", "inside", "clsact")
-    network.run("tc", "filter", "add", "dev", "inside", "ingress", "protocol", "ip", "matchall", "action", "ok")
+    add_filter(network, "ingress")
     before, theirs = qdiscs(network), filters(network, "ingress")
     with networked.started("on_tc=inside:clsact", "on_tcx_egress=inside") as running:
         assert len(filters(network, "ingress")) > len(theirs)
@@ -116,7 +121,7 @@ def test_filters_of_others_stay(networked: Attaching, network: Network) -> None:
 
 def test_filters_that_others_add_to_our_clsact_stay(networked: Attaching, network: Network) -> None:
     with networked.started("on_tc=inside:clsact") as running:
-        network.run("tc", "filter", "add", "dev", "inside", "egress", "protocol", "ip", "matchall", "action", "ok")
+        add_filter(network, "egress")
         theirs = filters(network, "egress")
         running.end()
     assert filters(network, "egress") == theirs != ""
@@ -283,9 +288,13 @@ def test_what_packages_say(build: Ecli, network: Network, hooks: Path) -> None:
     (build.directory / "upstream.json").write_text(json.dumps(upstream))
     with inside.start("run", "upstream.json"):
         assert xdp_of(network, "lo") == "generic"  # upstream's default
-    upstream["meta"]["bpf_skel"]["progs"][0]["ifindex"] = int(network.run("cat", "/sys/class/net/inside/ifindex") or 0) or 1
-    with inside.start("run", "upstream.json", "--attach", "xdp_guard=inside:generic"):
+    (link,) = json.loads(network.run("ip", "-j", "link", "show", "dev", "inside"))
+    upstream["meta"]["bpf_skel"]["progs"][0] |= {"ifindex": link["ifindex"], "flags": 2}  # XDP_FLAGS_SKB_MODE
+    (build.directory / "upstream.json").write_text(json.dumps(upstream))
+    with inside.start("run", "upstream.json"):
         assert xdp_of(network, "inside") == "generic"
+    with inside.start("run", "upstream.json", "--attach", "xdp_guard=inside"):
+        assert xdp_of(network, "inside") == "native"
 
 
 def test_targets_that_are_none(networked: Attaching) -> None:

@@ -57,13 +57,14 @@ def _prepare_filter(request: Request) -> Attacher:
 def _attach_filter(program: LoadedProgram, ifindex: int, where: str) -> Iterator[Attached]:
     """Make a packet socket with a filter. Nobody reads it: what passes fills a small buffer, and then is dropped."""
     try:
-        # Of no protocol: it receives nothing before it is bound, so there is no packet that the filter does not see.
-        made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        # Of no protocol it receives nothing before it is bound. What comes between from all interfaces, nobody reads.
+        protocol = 0 if ifindex else socket.htons(_ETH_P_ALL)
+        made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         try:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the smallest there is
             made.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_BPF, program.fd)
-            name = "" if not ifindex else socket.if_indextoname(ifindex)
-            made.bind((name, _ETH_P_ALL))
+            if ifindex:
+                made.bind((socket.if_indextoname(ifindex), _ETH_P_ALL))
         except BaseException:
             made.close()
             raise
