@@ -160,6 +160,11 @@ def prepare(opened: OpenObject, package: Package, options: AttachOptions | None 
                 endless = True
     if options is not None:
         options.check_used(taken, plan.empty)
+    optional = [program.name for program in opened.programs if not program.autoload]
+    if plan.empty and optional:
+        from ecli_runtime.errors import TargetError
+
+        raise TargetError("nothing to attach: each program is optional", f"--attach PROG loads one of {', '.join(optional)}")
     plan.finite = not endless and not plan.empty
     return plan
 

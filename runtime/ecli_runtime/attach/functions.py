@@ -51,8 +51,7 @@ def hint_for_function(name: str, known: Collection[str] | None = None) -> str:
         if each.startswith(name) and each[len(name) :].startswith(_SUFFIXES):
             return f"the compiler made {each} of it, whose arguments may differ; it may be inlined in other places"
     near = _nearest(name, names)
-    said = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"{said}no such function in this kernel: it may be renamed, inlined, or of a module that is not loaded"
+    return f"did you mean {' or '.join(near)}?" if near else "it may be renamed, inlined, or of a module that is not loaded"
 
 
 def hint_for_kprobe(name: str, refused: str = "") -> str:
@@ -95,12 +94,11 @@ def _nearest(name: str, names: Collection[str]) -> list[str]:
     from difflib import get_close_matches
 
     words = [word for word in name.split("_") if len(word) > 3]
-    alike = [
-        each
-        for each in names
-        if abs(len(each) - len(name)) < 8
-        and (each[:4] == name[:4] or each[-4:] == name[-4:] or any(word in each for word in words))
-        and "." not in each
-        and not each.startswith(("__pfx_", "__cfi_"))
-    ]
-    return get_close_matches(name, alike, n=3, cutoff=0.75)
+    alike = {}  # without what the compiler appends → as it is
+    for each in names:
+        base = each.partition(".")[0]
+        if abs(len(base) - len(name)) > 4 or base.startswith(("__pfx_", "__cfi_")):
+            continue
+        if base[:4] == name[:4] or base[-4:] == name[-4:] or any(word in base for word in words):
+            alike[base] = each
+    return [alike[base] for base in get_close_matches(name, alike, n=3, cutoff=0.75)]
