@@ -63,7 +63,9 @@ def main(words: list[str]) -> int:
         for line in (*loading.contradictions(), *_indistinct(loading.sources)):
             warn(line)
         info = None if arguments.record is None else _run_info(data, opened, loading.sources)
+        stop = _Stop()
         with Tool(loading.start(latency_ms)) as tool:
+            stop.end(tool)
             rounds, limit = tool.rounds(duration_s), -1 if count is None else count
             if info is None:
                 _show(tool, output, rounds, limit)
@@ -259,14 +261,33 @@ def parse_latency_ms(text: str) -> float:
     return latency_s * 1000
 
 
-def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: int) -> None:
-    def stop(number: int, _frame: object) -> None:
-        tool.stop()
-        signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+class _Stop:
+    """Ends a run in order when a signal asks for it; a second one ends the process at once.
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup leaves it
-            signal.signal(number, stop)
+    It also counts while programs are being attached: not all of what that makes would go with the process.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._tool: Tool | None = None
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup leaves it
+                signal.signal(number, self._handle)
+
+    def _handle(self, number: int, _frame: object) -> None:
+        self._asked = True
+        if self._tool is not None:
+            self._tool.stop()
+        signal.signal(number, signal.SIG_DFL)
+
+    def end(self, tool: Tool) -> None:
+        """Say what is to be ended; if a signal has come already, it ends at once."""
+        self._tool = tool
+        if self._asked:
+            tool.stop()
+
+
+def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: int) -> None:
     gc.freeze()
     gc.enable()
     # From this line on nothing is missed: a script that waits for it may start what it wants to see.

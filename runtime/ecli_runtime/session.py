@@ -232,18 +232,22 @@ class Session:
     def _detach(self) -> None:
         if self._seconds is None:
             self._seconds = time.monotonic() - self._started
-        while self._links:
-            self._links.pop().close()
+        try:
+            while self._links:
+                self._links.pop().close()
+        finally:
+            if self._links:  # one could not be detached: the others all the same
+                self._detach()
 
     def close(self) -> None:
         """Detach and unload everything; a second call does nothing."""
         if self._closed:
             return
-        self._detach()
-        self._closed = True  # before the descriptor goes, which a signal handler might write to
         try:
+            self._detach()
             self._last_stats = self.stats()
         finally:
+            self._closed = True  # before the descriptor goes, which a signal handler might write to
             for reader in self._readers:
                 reader.buffer.close()
             self._object.close()

@@ -65,7 +65,6 @@ TRACING("fentry", on_fentry, void, TRACEPOINT, 0)
 TRACING("fexit", on_fexit, void, TRACEPOINT, 0)
 TRACING("fmod_ret", on_fmod_ret, void, TRACEPOINT, 0)
 TRACING("lsm", on_lsm, void, TRACEPOINT, 0)
-TRACING("lsm_cgroup/socket_create", on_lsm_cgroup, void, TRACEPOINT, 0)
 
 SEC("?usdt") int BPF_USDT(on_usdt, int value)
 {
@@ -88,6 +87,7 @@ PACKETS("flow_dissector", on_flow_dissector, struct __sk_buff, FLOW_DISSECTOR, 1
 PACKETS("socket", on_socket_filter, struct __sk_buff, SOCKET_FILTER, 0)
 PACKETS("cgroup_skb/ingress", on_ingress, struct __sk_buff, CGROUP_INGRESS, 1)
 PACKETS("cgroup/skb", on_packets, struct __sk_buff, CGROUP_EGRESS, 1)
+PACKETS("lsm_cgroup/socket_create", on_lsm_cgroup, void, SOCK_CREATE, 1)
 PACKETS("cgroup/sock_create", on_sock_create, struct bpf_sock, SOCK_CREATE, 1)
 PACKETS("cgroup/sysctl", on_sysctl, struct bpf_sysctl, SYSCTL, 1)
 PACKETS("cgroup/dev", on_device, struct bpf_cgroup_dev_ctx, DEVICE, 1)

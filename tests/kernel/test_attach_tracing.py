@@ -293,8 +293,8 @@ def test_targets_that_are_none(attaching: Attaching) -> None:
 KPROBES = [
     ("on_kprobe=do_unlinkat", "kernel function do_unlinkat"),
     ("on_kretprobe", "kernel function do_unlinkat"),
-    ("on_kprobe_multi=tcp_*", "tcp_*"),
-    ("on_kprobe_session=tcp_*", "tcp_*"),
+    ("on_kprobe_multi=tcp_*", "kernel functions tcp_*"),
+    ("on_kprobe_session=tcp_*", "kernel functions tcp_*"),
     ("on_ksyscall=unlinkat", "system call unlinkat"),
 ]
 

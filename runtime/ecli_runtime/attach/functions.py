@@ -43,7 +43,7 @@ def hint_for_function(name: str, known: Collection[str] | None = None) -> str:
     if not names:
         return f"{_KALLSYMS} lists the kernel's functions"
     if name in names:
-        return "the kernel has that function, and does not let it be probed (notrace), or not so"
+        return "the kernel has that function, and does not let it be probed"
     new, since = _RENAMED.get(name, ("", ""))
     if new in names:
         return f"did you mean {new}? (renamed in Linux {since})"

@@ -41,6 +41,7 @@ _XDP_HINTS = {
 }
 _NETKIT_HINTS = {
     errno.EINVAL: "only the primary device of a netkit pair takes programs, from Linux 6.7 on",
+    errno.ENXIO: "that is no netkit device",
     errno.EACCES: "programs go to the primary device of a netkit pair; NAME:peer is for packets of its peer",
 }
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ecli_runtime.libbpf.object import Link, LoadedObject, LoadedProgram
 
 _ANY_PROCESS = -1
+# What libbpf and the kernel say of functions that there are not, or that do not let themselves be probed.
+_NO_FUNCTION = (errno.ENOENT, errno.EINVAL, errno.ESRCH, errno.EADDRNOTAVAIL, errno.EOPNOTSUPP, errno.EILSEQ)
 
 
 def prepare(request: Request) -> Attacher:
@@ -39,17 +41,21 @@ def _prepare_kprobe(request: Request) -> Attacher:
     if kind.endswith((".multi", ".session")):
         if not text:
             raise request.missing("a pattern of kernel functions", "--attach 'PROG=tcp_*'")
-        found = options(KprobeMultiOpts, retprobe=retprobe, session=kind.endswith(".session"))
-        return _attacher(text, lambda: lib.bpf_program__attach_kprobe_multi_opts, text.encode(), ctypes.byref(found), kernel=text)
+        many = options(KprobeMultiOpts, retprobe=retprobe, session=kind.endswith(".session"))
+        arguments = (text.encode(), ctypes.byref(many))
+        return _attacher(f"kernel functions {text}", lib.bpf_program__attach_kprobe_multi_opts, arguments, _kprobe_hints(text))
     if not text:
         raise request.missing("a kernel function", "--attach PROG=FUNCTION")
     name, offset = _split(request, text)
     if retprobe and offset:
         raise request.wrong("the return of a function has no offset", f"leave out +{offset}")
-    opts = options(KprobeOpts, offset=offset, retprobe=retprobe)
-    return _attacher(
-        f"kernel function {text}", lambda: lib.bpf_program__attach_kprobe_opts, name.encode(), ctypes.byref(opts), kernel=name
-    )
+    hints = _kprobe_hints(name)
+    if offset:
+        no_instruction = "no instruction of the function begins there"
+        hints |= {errno.EILSEQ: no_instruction, errno.EINVAL: no_instruction}
+    one = options(KprobeOpts, offset=offset, retprobe=retprobe)
+    arguments = (name.encode(), ctypes.byref(one))
+    return _attacher(f"kernel function {text}", lib.bpf_program__attach_kprobe_opts, arguments, hints)
 
 
 def _prepare_ksyscall(request: Request) -> Attacher:
@@ -57,25 +63,34 @@ def _prepare_ksyscall(request: Request) -> Attacher:
     if not name:
         raise request.missing("a system call", "--attach PROG=NAME")
     opts = options(KsyscallOpts, retprobe=request.kind == "kretsyscall")
-    return _attacher(
-        f"system call {name}", lambda: lib.bpf_program__attach_ksyscall, name.encode(), ctypes.byref(opts), syscall=name
-    )
+
+    def missing() -> str:
+        from ecli_runtime.attach.functions import hint_for_syscall
+
+        return hint_for_syscall(name)
+
+    arguments = (name.encode(), ctypes.byref(opts))
+    return _attacher(f"system call {name}", lib.bpf_program__attach_ksyscall, arguments, dict.fromkeys(_NO_FUNCTION, missing))
+
+
+def _kprobe_hints(name: str) -> dict[int, str | Callable[[], str]]:
+    def hint(refused: str = "") -> str:
+        from ecli_runtime.attach.functions import hint_for_kprobe
+
+        return hint_for_kprobe(name, refused)
+
+    # libbpf reads tables for patterns that the kernel may not have, and not let anybody read.
+    refused = dict.fromkeys((errno.EPERM, errno.EACCES), lambda: hint(ROOT_HINT))
+    return {**dict.fromkeys(_NO_FUNCTION, hint), **refused}
 
 
 def _attacher(
-    where: str, function: Callable[[], Callable[..., int]], *arguments: object, kernel: str = "", syscall: str = ""
+    where: str, function: Callable[..., int], arguments: tuple[object, ...], hints: dict[int, str | Callable[[], str]]
 ) -> Attacher:
-    """Return what attaches with one function of libbpf, and explains what is wrong with a name of the kernel's."""
+    """Return what attaches with one function of libbpf."""
 
     def attach(program: LoadedProgram, _loaded: LoadedObject) -> Iterator[Link]:
-        from ecli_runtime.attach.functions import hint_for_kprobe, hint_for_syscall
-
-        def hint() -> str:
-            return hint_for_syscall(syscall) if syscall else hint_for_kprobe(kernel)
-
-        numbers = (errno.ENOENT, errno.EINVAL, errno.ESRCH, errno.EADDRNOTAVAIL, errno.EOPNOTSUPP, errno.EILSEQ)
-        refused = dict.fromkeys((errno.EPERM, errno.EACCES), lambda: hint_for_kprobe(kernel, refused=ROOT_HINT))
-        yield program.link(where, function(), *arguments, hints={**dict.fromkeys(numbers, hint), **refused})
+        yield program.link(where, function, *arguments, hints=hints)
 
     return attach
 
@@ -89,37 +104,25 @@ def _prepare_uprobe(request: Request) -> Attacher:
     where = f"{name} of {binary}"
     hints = _hints(binary, name, pid)
     if multi:
-        opts = options(UprobeMultiOpts, retprobe=retprobe, session=kind.endswith(".session"))
-        hints = {**hints, errno.EINVAL: "uprobe.multi needs Linux 6.6, sessions 6.13; before, name single functions"}
-
-        def attach_multi(program: LoadedProgram, _loaded: LoadedObject) -> Iterator[Link]:
-            arguments = (pid, binary.encode(), name.encode(), ctypes.byref(opts))
-            yield program.link(where, lib.bpf_program__attach_uprobe_multi, *arguments, hints=hints)
-
-        return attach_multi
+        many = options(UprobeMultiOpts, retprobe=retprobe, session=kind.endswith(".session"))
+        hints[errno.EINVAL] = "uprobe.multi needs Linux 6.6, sessions 6.13; before, name single functions"
+        arguments: tuple[object, ...] = (pid, binary.encode(), name.encode(), ctypes.byref(many))
+        return _attacher(where, lib.bpf_program__attach_uprobe_multi, arguments, hints)
     function, offset = _split(request, name)
     if function.startswith("0x"):  # a place in the file that has no name
-        function, offset = "", int(function, 16) + offset
-    single = options(UprobeOpts, retprobe=retprobe, func_name=function.encode() or None)
-
-    def attach(program: LoadedProgram, _loaded: LoadedObject) -> Iterator[Link]:
-        arguments = (pid, binary.encode(), offset, ctypes.byref(single))
-        yield program.link(where, lib.bpf_program__attach_uprobe_opts, *arguments, hints=hints)
-
-    return attach
+        function, offset = "", _number(request, function) + offset
+    one = options(UprobeOpts, retprobe=retprobe, func_name=function.encode() or None)
+    arguments = (pid, binary.encode(), offset, ctypes.byref(one))
+    return _attacher(where, lib.bpf_program__attach_uprobe_opts, arguments, hints)
 
 
 def _prepare_usdt(request: Request) -> Attacher:
     binary, (provider, name), pid = _binary_and_names(
         request, "a USDT probe of a binary", "PROG=python3:python:function__entry", 2
     )
-
-    def attach(program: LoadedProgram, _loaded: LoadedObject) -> Iterator[Link]:
-        arguments = (pid, binary.encode(), provider.encode(), name.encode(), None)
-        where = f"USDT probe {provider}:{name} of {binary}"
-        yield program.link(where, lib.bpf_program__attach_usdt, *arguments, hints=_usdt_hints(binary, pid))
-
-    return attach
+    arguments = (pid, binary.encode(), provider.encode(), name.encode(), None)
+    where = f"USDT probe {provider}:{name} of {binary}"
+    return _attacher(where, lib.bpf_program__attach_usdt, arguments, _usdt_hints(binary, pid))
 
 
 def _binary_and_names(request: Request, what: str, example: str, count: int) -> tuple[str, list[str], int]:
@@ -151,6 +154,13 @@ def _split(request: Request, text: str) -> tuple[str, int]:
         return split_offset(text)
     except ValueError:
         raise request.wrong("behind + goes the offset of an instruction", "for example do_exit+0x10") from None
+
+
+def _number(request: Request, text: str) -> int:
+    try:
+        return int(text, 16)
+    except ValueError:
+        raise request.wrong(f"{text} is no place in a file", "a function, or an offset such as 0x1a40") from None
 
 
 def _hints(binary: str, name: str, pid: int) -> dict[int, str | Callable[[], str]]:

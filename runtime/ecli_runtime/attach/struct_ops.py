@@ -30,7 +30,12 @@ def prepare_map(each: OpenMap) -> bool:
 
 
 def _has_links() -> bool:
-    """Tell whether the kernel knows ``BPF_F_LINK`` (since Linux 6.4, 68b04864ca42), whose name is in its BTF then."""
+    """Tell whether libbpf makes links of such maps (since 1.2), and the kernel.
+
+    It knows ``BPF_F_LINK`` since Linux 6.4 (68b04864ca42), and its BTF has that name then.
+    """
+    if lib.version_numbers < (1, 2):
+        return False
     try:
         with open(_KERNEL_BTF, "rb") as file:
             return b"\0BPF_F_LINK\0" in file.read()

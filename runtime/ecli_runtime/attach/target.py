@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from ecli_runtime.errors import TargetError
+from ecli_runtime.libbpf._ffi import lib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,8 +118,11 @@ class Request:
 
     def unattachable(self) -> TargetError:
         """Return the error of a program of a type that is not attached to anything from outside."""
-        message = f'{self.program.name}: SEC("{self.program.section}"): nothing to attach such a program to from here'
         hint = f"--disable {self.program.name} leaves it out"
+        if not self.program.type:
+            message = f'{self.program.name}: libbpf {lib.version} does not know SEC("{self.program.section}")'
+            return TargetError(message, f"a newer libbpf may, as the bundled one; {hint}")
+        message = f'{self.program.name}: SEC("{self.program.section}"): nothing to attach such a program to from here'
         return TargetError(message, f"it serves whoever puts it into a socket, a route or a map; {hint}")
 
 
