@@ -253,6 +253,7 @@ class LoadingSession:
         """Unload it unless it was started, after waiting until it is loaded; a second call does nothing."""
         self._loading.wait()
         sys.setswitchinterval(self._switch_interval_s)
+        self._hooks.close()
         if self._loaded is not None:
             self._loaded.close()
             self._loaded = None

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.bpf import held_by, living, wait_gone
-from tests.cli import Ecli, wait_until
+from tests.cli import PATIENCE_S, Ecli, wait_until
 from tests.corpus_programs import CORPUS
 from tests.kernel.conftest import Attaching, Cgroup, Network
 
@@ -152,6 +155,20 @@ def test_a_killed_run_leaves_nothing(networked: Attaching, network: Network, cgr
     assert (qdiscs(network), xdp_of(network, "inside")) == (before, "")
 
 
+@pytest.mark.parametrize("delay_s", [0.06, 0.1, 0.14, 0.18, 0.22])
+def test_a_signal_at_any_time_leaves_nothing(networked: Attaching, network: Network, delay_s: float) -> None:
+    before = qdiscs(network)
+    words = ["-m", "ecli_py", "run", str(networked.package), "--attach", "on_tc=inside:clsact"]
+    with subprocess.Popen(
+        [*network.prefix, sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        time.sleep(delay_s)
+        process.terminate()
+        process.communicate(timeout=PATIENCE_S)
+    assert process.returncode in (0, -signal.SIGTERM)  # in order, or before there was anything
+    assert qdiscs(network) == before
+
+
 def test_what_cannot_be_attached_leaves_nothing(networked: Attaching, network: Network) -> None:
     before, links = qdiscs(network), living("link")
     networked.fails("on_netkit=inside", "cannot attach", words=("--attach", "on_tc=inside:clsact", "--attach", "on_xdp=inside"))
@@ -190,6 +207,7 @@ packets.recv(100)
 
 def test_flow_dissector(networked: Attaching, network: Network) -> None:
     with networked.started("on_flow_dissector") as running:
+        networked.fails("on_flow_dissector", "cannot attach to this network namespace", "another program is attached there")
         network.python(FANOUT)
         assert ("FLOW_DISSECTOR", 0) in networked.hits(running)
 
@@ -263,8 +281,8 @@ def test_struct_ops(build: Ecli, network: Network, section: str, number: signal.
         running.end(number)
     wait_until(lambda: "ecli_test" not in congestion_controls(), "the callbacks to go")
     wait_gone(held)
-    outcome = build("run", "tool.json", "--disable", "ops", "--duration", "10ms")
-    assert "nothing is left to attach" in outcome.stderr
+    build("run", "tool.json", "--disable", "ops").fails("nothing is left to attach")
+    build("run", "tool.json", "--disable", "begin").fails("begin is a callback", "--disable names the map: ops")
 
 
 def test_called_programs_are_not_attached(build: Ecli, network: Network) -> None:

@@ -286,6 +286,7 @@ def test_targets_that_are_none(attaching: Attaching) -> None:
     attaching.fails("on_reuseport=x", "nothing to attach such a program to from here", "--disable on_reuseport")
     attaching.fails("on_run", "--iface: no program of this package needs it", words=("--iface", "lo"))
     attaching.fails("on_run", "--pid: expected the id of a process, got '-1'", words=("--pid=-1",))
+    attaching.ecli("run", attaching.package).fails("nothing to attach: each program is optional", "on_run")
     attaching.fails("on_run", "is both attached and disabled", words=("--disable", "on_run"))
 
 

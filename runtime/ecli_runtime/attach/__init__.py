@@ -56,11 +56,11 @@ _FAMILIES = {
 }
 _BY_SECTION = frozenset((5, 17, 24, 26))
 _KPROBE, _TRACEPOINT, _TRACING, _STRUCT_OPS, _SYSCALL = 2, 5, 26, 27, 31
-_MAP_TYPE_PROG_ARRAY, _MAP_TYPE_STRUCT_OPS = 3, 26
+_MAP_TYPE_PROG_ARRAY = 3
 
 
 class Plan:
-    """What is to be attached, and how. Made by :func:`prepare`; serves once.
+    """What is to be attached, and how. Made by :func:`prepare`; serves once, and then, or instead, it is to be closed.
 
     Attributes:
         finite: Nothing comes any more once it is attached, and what iterators show is read.
@@ -71,6 +71,7 @@ class Plan:
     def __init__(self) -> None:
         self._attachers: list[tuple[str, Attacher]] = []
         self._map_names: list[str] = []  # of type struct_ops, which are attached themselves
+        self._held: list[Attached] = []  # descriptors that loading needs
         self.finite = False
         self.has_iterators = False
         self.needs_tracefs = False
@@ -84,6 +85,10 @@ class Plan:
         """Add a map of callbacks."""
         self._map_names.append(name)
 
+    def hold(self, resource: Attached) -> None:
+        """Own something that is needed until the object is loaded."""
+        self._held.append(resource)
+
     @property
     def empty(self) -> bool:
         """Whether nothing is to be attached."""
@@ -95,6 +100,7 @@ class Plan:
         Raises:
             AttachError: Something could not be attached.
         """
+        self.close()
         programs = {each.name: each for each in loaded.programs}
         for name, attacher in self._attachers:
             yield from attacher(programs[name], loaded)
@@ -104,6 +110,11 @@ class Plan:
             for each in loaded.maps:
                 if each.name in self._map_names:
                     yield attach_map(each)
+
+    def close(self) -> None:
+        """Let go of what only loading needs; a second call does nothing."""
+        while self._held:
+            self._held.pop().close()
 
 
 def prepare(opened: OpenObject, package: Package, options: AttachOptions | None = None, has_sources: bool = True) -> Plan:
@@ -119,58 +130,63 @@ def prepare(opened: OpenObject, package: Package, options: AttachOptions | None 
         TargetError: A target is missing, or no target for its program.
     """
     plan = Plan()
-    specs = {spec.name: spec for spec in package.programs}
-    if options is not None:
-        options.check_names(opened)
-    # Neither is attached: programs that others call, and those that a map of callbacks holds.
-    called = _tail_called(opened, package) if any(each.type == _MAP_TYPE_PROG_ARRAY for each in opened.maps) else frozenset()
-    taken: set[str] = set()
+    taken: set[str] = set()  # shortcuts that serve a program
     endless = False
-    order = {name: position for position, name in enumerate(specs)}
-    for program in sorted(opened.programs, key=lambda each: order.get(each.name, len(order))):
-        text = None
+    try:
+        for program, text in _wanted(opened, package, options):
+            is_iterator = program.type == _TRACING and program.section.startswith("iter")
+            plan.has_iterators |= is_iterator
+            # A program that was run may have started a timer.
+            endless |= has_sources if program.type == _SYSCALL else not is_iterator
+            if text is None and program.type in _BY_SECTION and "/" in program.section and not is_iterator:
+                plan.add(program, _by_section)
+            else:
+                plan.add(program, _ask_family(opened, package, program, text, options, taken, plan))
+        for each in opened.maps:
+            if each.is_struct_ops and not (options is not None and each.name in options.disabled):
+                from ecli_runtime.attach.struct_ops import prepare_map
+
+                if prepare_map(each):
+                    plan.add_struct_ops(each.name)
+                    endless = True
         if options is not None:
-            if program.name in options.disabled:
-                if program.name not in called:
-                    program.set_autoload(False)
-                continue
-            text = options.targets.get(program.name)
-        if text is not None:
-            program.set_autoload(True)
-            text = text or None
-        elif program.name not in specs or program.name in called or not program.autoload:
-            # libbpf's skeletons do not attach what is not loaded either (bpf_object__attach_skeleton).
-            continue
-        if program.type == _STRUCT_OPS:
-            continue
-        is_iterator = program.type == _TRACING and program.section.startswith("iter")
-        plan.has_iterators |= is_iterator
-        # A program that was run may have started a timer.
-        endless |= has_sources if program.type == _SYSCALL else not is_iterator
-        if text is None and program.type in _BY_SECTION and "/" in program.section and not is_iterator:
-            plan.add(program, _by_section)
-        else:
-            plan.add(program, _ask_family(opened, package, program, text, options, taken))
-    for each in opened.maps:
-        if each.type == _MAP_TYPE_STRUCT_OPS and not (options is not None and each.name in options.disabled):
-            from ecli_runtime.attach.struct_ops import prepare_map
-
-            if prepare_map(each):
-                plan.add_struct_ops(each.name)
-                endless = True
-    if options is not None:
-        options.check_used(taken, plan.empty)
-    optional = [program.name for program in opened.programs if not program.autoload]
-    if plan.empty and optional:
-        from ecli_runtime.errors import TargetError
-
-        raise TargetError("nothing to attach: each program is optional", f"--attach PROG loads one of {', '.join(optional)}")
+            options.check_used(taken, plan.empty)
+        if plan.empty:
+            _check_optional(opened)
+    except BaseException:
+        plan.close()
+        raise
     plan.finite = not endless and not plan.empty
     return plan
 
 
+def _wanted(opened: OpenObject, package: Package, options: AttachOptions | None) -> Iterator[tuple[Program, str | None]]:
+    """Yield the programs to be attached in the package's order, each with what ``--attach`` says; say which shall be loaded."""
+    called: frozenset[str] = frozenset()  # by others, so they are loaded and not attached
+    if any(each.type == _MAP_TYPE_PROG_ARRAY for each in opened.maps):
+        called = _tail_called(opened, package)
+    targets, disabled = ({}, ()) if options is None else (options.check_names(opened), options.disabled)
+    order = {spec.name: position for position, spec in enumerate(package.programs)}
+    for program in sorted(opened.programs, key=lambda each: order.get(each.name, len(order))):
+        if program.name in disabled:
+            if program.name not in called:
+                program.set_autoload(False)
+        elif program.name in targets:
+            program.set_autoload(True)
+            yield program, targets[program.name] or None
+        # libbpf's skeletons do not attach what is not loaded either (bpf_object__attach_skeleton). Callbacks go with their map.
+        elif program.name in order and program.autoload and program.name not in called and program.type != _STRUCT_OPS:
+            yield program, None
+
+
 def _ask_family(
-    opened: OpenObject, package: Package, program: Program, text: str | None, options: AttachOptions | None, taken: set[str]
+    opened: OpenObject,
+    package: Package,
+    program: Program,
+    text: str | None,
+    options: AttachOptions | None,
+    taken: set[str],
+    plan: Plan,
 ) -> Attacher:
     from importlib import import_module
 
@@ -178,13 +194,20 @@ def _ask_family(
     from ecli_runtime.attach.target import Request
 
     said = next((spec.attach for spec in package.programs if spec.name == program.name), {})
-    upstream = package.format is None
-    request = Request(opened, program, text, said, upstream, options or AttachOptions(), taken)
+    request = Request(opened, program, text, said, package.format is None, options or AttachOptions(), taken, plan)
     family = _FAMILIES.get(program.type)
     if family is None or program.section.endswith(("/devmap", "/cpumap")):
         raise request.unattachable()
     attacher: Attacher = import_module(f"ecli_runtime.attach.{family}").prepare(request)
     return attacher
+
+
+def _check_optional(opened: OpenObject) -> None:
+    optional = [program.name for program in opened.programs if not program.autoload]
+    if optional:
+        from ecli_runtime.errors import TargetError
+
+        raise TargetError("nothing to attach: each program is optional", f"--attach PROG loads one of {', '.join(optional)}")
 
 
 def _by_section(program: LoadedProgram, _loaded: LoadedObject) -> Iterator[Link]:

@@ -163,7 +163,7 @@ def _functions(path: str) -> Iterator[str]:
             for name_at, info, section, _value, _size in struct.iter_unpack("=IBxHQQ", table):
                 if info & 0xF == _STT_FUNC and section:
                     yield strings[name_at : strings.index(b"\0", name_at)].decode("utf-8", "replace")
-    except (OSError, struct.error, IndexError, ValueError):
+    except (OSError, struct.error, IndexError, ValueError, OverflowError):
         return
 
 
@@ -179,5 +179,5 @@ def _usdt_probes(path: str) -> Iterator[str]:
                     provider, name, *_rest = notes[described + 24 : described + size].split(b"\0")
                     yield f"{provider.decode('utf-8', 'replace')}:{name.decode('utf-8', 'replace')}"
                 at = described + (size + 3 & ~3)
-    except (OSError, struct.error, IndexError, ValueError):
+    except (OSError, struct.error, IndexError, ValueError, OverflowError):
         return

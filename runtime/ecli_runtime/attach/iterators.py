@@ -58,11 +58,12 @@ def _prepare_map(request: Request) -> Attacher:
             return _attach(program, IterLinkInfo(map_fd_or_tid=fd), hints)
 
         return attach
-    walked = Descriptor(open_existing(request, text, lib.bpf_map_get_fd_by_id, "map"))
+    os.close(open_existing(request, text, lib.bpf_map_get_fd_by_id, "map"))
 
     def attach_existing(program: LoadedProgram, _loaded: LoadedObject) -> Iterator[IteratorLink]:
-        with walked:  # the link holds the map
-            yield from list(_attach(program, IterLinkInfo(map_fd_or_tid=walked.handle), hints))
+        with Descriptor(open_existing(request, text, lib.bpf_map_get_fd_by_id, "map")) as walked:  # the link holds the map
+            links = list(_attach(program, IterLinkInfo(map_fd_or_tid=walked.handle), hints))
+        yield from links
 
     return attach_existing
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ecli_runtime.attach.target import listing
 from ecli_runtime.errors import TargetError
 from ecli_schemas.record import Record
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
     from ecli_runtime.libbpf.object import OpenObject
 
+_PROG_TYPE_STRUCT_OPS = 27
 # Shortcut → what its programs are attached to.
 _SHORTCUTS = {
     "iface": "a network interface",
@@ -40,10 +42,20 @@ class AttachOptions(Record):
     pid: int | None = None
     binary: str | None = None
 
-    def check_names(self, opened: OpenObject) -> None:
-        """Raise a :class:`TargetError` unless all programs that are named are there."""
-        programs = [program.name for program in opened.programs]
+    def check_names(self, opened: OpenObject) -> Mapping[str, str]:
+        """Return the targets; all programs that are named are there.
+
+        Raises:
+            TargetError: One is not, or cannot be named there.
+        """
+        callbacks = [program.name for program in opened.programs if program.type == _PROG_TYPE_STRUCT_OPS]
+        programs = [program.name for program in opened.programs if program.name not in callbacks]
         maps = [each.name for each in opened.maps if each.is_struct_ops]
+        for name in (*self.targets, *self.disabled):
+            if name in callbacks:
+                raise TargetError(
+                    f"{name} is a callback, in force while its map is attached", f"--disable names the map: {listing(maps)}"
+                )
         for option, names, known in (("attach", self.targets, programs), ("disable", self.disabled, programs + maps)):
             for name in names:
                 if name not in known:
@@ -51,6 +63,7 @@ class AttachOptions(Record):
         for name in self.targets:
             if name in self.disabled:
                 raise TargetError(f"program {name!r} is both attached and disabled", "leave out --attach or --disable")
+        return self.targets
 
     def check_used(self, taken: Collection[str], empty: bool) -> None:
         """Raise a :class:`TargetError` if a shortcut serves no program, or if nothing is left to run."""

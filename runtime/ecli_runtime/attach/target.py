@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ecli_runtime.attach import Plan
     from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.libbpf.object import OpenMap, OpenObject, Program
     from ecli_schemas.model import Json
@@ -26,6 +27,7 @@ class Request:
         text: What ``--attach`` says of it; ``None``: nothing.
         said: What the package says of it (``ProgramSpec.attach``).
         upstream: The package is one of upstream's, whose defaults hold.
+        plan: What it becomes a part of.
     """
 
     def __init__(
@@ -37,9 +39,10 @@ class Request:
         upstream: bool,
         options: AttachOptions,
         taken: set[str],
+        plan: Plan,
     ) -> None:
         self._opened, self._options, self._taken = opened, options, taken
-        self.program, self.text, self.said, self.upstream = program, text, said, upstream
+        self.program, self.text, self.said, self.upstream, self.plan = program, text, said, upstream, plan
 
     @property
     def kind(self) -> str:

@@ -112,18 +112,13 @@ def _prepare_freplace(request: Request) -> Attacher:
     from ecli_runtime.attach.descriptors import Descriptor, open_existing
 
     target = Descriptor(open_existing(request, where, lib.bpf_prog_get_fd_by_id, "prog"))
+    request.plan.hold(target)
     try:
         request.program.set_attach_target(function or None, target.handle)
     except LibbpfError as error:
-        target.close()
         hint = "it must have BTF (bpftool prog dump xlated shows its functions), and the function must be global"
         raise request.wrong(f"program {where} has no function {function or request.rest!r}", hint) from error
-
-    def attach(program: LoadedProgram, _loaded: LoadedObject) -> Iterator[Link]:
-        target.close()  # loading needed it; until then the plan kept it
-        yield program.attach()
-
-    return attach
+    return _attach_by_section
 
 
 def explained(error: AttachError, program: LoadedProgram) -> AttachError:
