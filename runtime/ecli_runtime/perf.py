@@ -12,7 +12,8 @@ from ecli_runtime.libbpf._ffi import PerfEventAttr, libc
 TYPE_SOFTWARE = 1
 COUNT_SW_CPU_CLOCK, COUNT_SW_BPF_OUTPUT = 0, 10
 SAMPLE_RAW = 1 << 10  # PERF_SAMPLE_RAW
-FLAG_INHERIT = 1 << 1  # threads that a thread makes are counted, too
+FLAG_INHERIT = 1 << 1  # what a thread makes is counted, too,
+FLAG_INHERIT_THREAD = 1 << 35  # but no processes; since Linux 5.13
 FLAG_FREQ = 1 << 10  # sample_freq is a frequency
 _PERF_FLAG_FD_CLOEXEC = 8
 

@@ -5,10 +5,17 @@ from __future__ import annotations
 import errno
 import os
 
-from ecli_runtime.errors import AttachError, LibbpfError, describe_errno
+from ecli_runtime.errors import AttachError, LibbpfError
 from ecli_runtime.libbpf._ffi import lib
-from ecli_runtime.perf import COUNT_SW_CPU_CLOCK, FLAG_FREQ, FLAG_INHERIT, TYPE_SOFTWARE, online_cpus, open_event
-from ecli_runtime.permissions import ROOT_HINT
+from ecli_runtime.perf import (
+    COUNT_SW_CPU_CLOCK,
+    FLAG_FREQ,
+    FLAG_INHERIT,
+    FLAG_INHERIT_THREAD,
+    TYPE_SOFTWARE,
+    online_cpus,
+    open_event,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +41,14 @@ _EVENTS = {
 _TYPES = {"hardware": 0, "software": TYPE_SOFTWARE}
 # Software events that are no clocks are rare and of equal weight: each counts.
 _EACH_FROM = 2
-_HINT = "for example 99Hz, software:page-faults, hardware:cpu-cycles@1000000 (each so many) or hardware:cpu-cycles@99Hz"
+_HINTS = {
+    errno.ENOENT: "this machine has no such counter, as virtual machines often have not: software:cpu-clock is everywhere",
+    errno.EOPNOTSUPP: "this machine's counter cannot interrupt: software:cpu-clock is everywhere",
+    errno.EINVAL: "the frequency may be above that of /proc/sys/kernel/perf_event_max_sample_rate",
+    errno.EMFILE: "raise the limit of open files: `ulimit -n`",
+    errno.ESRCH: "the process has ended; `ps` lists those that there are",
+}
+_EXAMPLES = "for example 99Hz, software:page-faults, hardware:cpu-cycles@1000000 (each so many) or hardware:cpu-cycles@99Hz"
 
 
 class _Event:
@@ -45,7 +59,17 @@ class _Event:
 
     def open(self, pid: int, cpu: int) -> int:
         """Return a descriptor of it on one CPU (and pid -1), or in one thread (and CPU -1) and the threads that it makes."""
-        flags = (FLAG_FREQ if self.is_frequency else 0) | (0 if pid < 0 else FLAG_INHERIT)
+        flags = FLAG_FREQ if self.is_frequency else 0
+        if pid < 0:
+            return self._open(pid, cpu, flags)
+        try:
+            return self._open(pid, cpu, flags | FLAG_INHERIT | FLAG_INHERIT_THREAD)
+        except LibbpfError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return self._open(pid, cpu, flags | FLAG_INHERIT)  # an older kernel also counts processes that it makes
+
+    def _open(self, pid: int, cpu: int, flags: int) -> int:
         return open_event(_TYPES[self.kind], self.number, cpu, pid, sample_freq=self.count, flags=flags)
 
     def __str__(self) -> str:
@@ -71,14 +95,14 @@ def _parse(request: Request) -> _Event:
     kind, _, name = what.partition(":")
     if kind not in _EVENTS or name not in _EVENTS[kind]:
         known = [f"{each}:{name}" for each, names in _EVENTS.items() for name in names]
-        raise request.wrong("no perf event", f"events: {', '.join(known)}; {_HINT}")
+        raise request.wrong("no perf event", f"events: {', '.join(known)}; {_EXAMPLES}")
     number = _EVENTS[kind].index(name)
     if not at:
         each = kind == "software" and number >= _EACH_FROM
         return _Event(kind, number, 1 if each else SAMPLE_FREQUENCY_HZ, is_frequency=not each)
     count = often.removesuffix("Hz")
     if not (count.isascii() and count.isdigit() and 0 < int(count[:19]) < 1 << 63):
-        raise request.wrong(f"{often!r} is neither a frequency nor a number of events", _HINT)
+        raise request.wrong(f"{often!r} is neither a frequency nor a number of events", _EXAMPLES)
     return _Event(kind, number, int(count), is_frequency=often.endswith("Hz"))
 
 
@@ -87,7 +111,7 @@ def _attach_everywhere(program: LoadedProgram, event: _Event) -> Iterator[Link]:
         try:
             fd = event.open(-1, cpu)
         except LibbpfError as error:
-            raise _explain(program, event, error, f"CPU {cpu}") from error
+            raise program.explain(f"{event} on CPU {cpu}", error, _HINTS) from error
         yield _attach(program, event, fd)
 
 
@@ -104,12 +128,11 @@ def _attach_to_process(program: LoadedProgram, event: _Event, pid: int) -> Itera
         except LibbpfError as error:
             if error.errno == errno.ESRCH:
                 continue  # it has ended meanwhile
-            raise _explain(program, event, error, f"process {pid}") from error
+            raise program.explain(f"{event} in process {pid}", error, _HINTS) from error
         attached = True
         yield _attach(program, event, fd)
     if not attached:
-        message = f"{program.name}: cannot count {event} in process {pid}: it has ended"
-        raise AttachError("perf_event_open", errno.ESRCH, "", message, "`ps` lists processes")
+        raise program.explain(f"{event} in process {pid}", LibbpfError("perf_event_open", errno.ESRCH), _HINTS)
 
 
 def _attach(program: LoadedProgram, event: _Event, fd: int) -> Link:
@@ -119,16 +142,3 @@ def _attach(program: LoadedProgram, event: _Event, fd: int) -> Link:
     except AttachError:
         os.close(fd)
         raise
-
-
-def _explain(program: LoadedProgram, event: _Event, error: LibbpfError, where: str) -> AttachError:
-    hints = {
-        errno.EPERM: ROOT_HINT,
-        errno.EACCES: ROOT_HINT,
-        errno.ENOENT: "this machine has no such counter, as virtual machines often have not: software:cpu-clock is everywhere",
-        errno.EOPNOTSUPP: "this machine's counter cannot interrupt: software:cpu-clock is everywhere",
-        errno.EINVAL: "the frequency may be above that of /proc/sys/kernel/perf_event_max_sample_rate",
-        errno.EMFILE: "raise the limit of open files: `ulimit -n`",
-    }
-    message = f"{program.name}: cannot count {event} on {where}: {describe_errno(error.errno)}"
-    return AttachError(error.function, error.errno, "", message, hints.get(error.errno, ""))

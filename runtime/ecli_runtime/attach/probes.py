@@ -183,11 +183,5 @@ def _usdt_hints(binary: str, pid: int) -> dict[int, str | Callable[[], str]]:
 
 
 def _common_hints(pid: int) -> dict[int, str]:
-    gone = f"process {pid} may have ended" if pid != _ANY_PROCESS else "`ecli-py run --verbose` shows what was tried"
-    return {
-        errno.EPERM: ROOT_HINT,
-        errno.EACCES: ROOT_HINT,
-        errno.ESRCH: gone,
-        errno.EIO: "that is no instruction that can be probed",
-        524: "that is no instruction that can be probed",  # ENOTSUPP, include/linux/errno.h
-    }
+    hints = dict.fromkeys((errno.EIO, 524), "that is no instruction that can be probed")  # 524: ENOTSUPP
+    return hints if pid == _ANY_PROCESS else {**hints, errno.ESRCH: f"process {pid} may have ended"}

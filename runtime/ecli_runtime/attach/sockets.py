@@ -6,9 +6,8 @@ import errno
 
 from ecli_runtime.attach.descriptors import Descriptor
 from ecli_runtime.attach.interfaces import interface_index
-from ecli_runtime.errors import AttachError, LibbpfError, UnsupportedFeatureError, describe_errno
+from ecli_runtime.errors import AttachError, LibbpfError, UnsupportedFeatureError
 from ecli_runtime.libbpf._ffi import lib
-from ecli_runtime.permissions import ROOT_HINT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,10 +68,7 @@ def _attach_filter(program: LoadedProgram, ifindex: int, where: str) -> Iterator
             made.close()
             raise
     except OSError as error:
-        number = error.errno or 0
-        hint = ROOT_HINT if number in (errno.EPERM, errno.EACCES) else "`ip link` lists the interfaces"
-        message = f"{program.name}: cannot attach to {where}: {describe_errno(number)}"
-        raise AttachError("setsockopt", number, "", message, hint) from error
+        raise program.explain(where, LibbpfError("setsockopt", error.errno or 0), {}) from error
     yield Descriptor(made.detach())
 
 
