@@ -13,7 +13,7 @@ from ecli_runtime.mounts import with_tracefs
 from ecli_runtime.opening import DEFAULT_LATENCY_MS, LOST_SUFFIX
 from ecli_runtime.read.ringbuf import RingBuffer
 from ecli_runtime.read.sampler import Sampler
-from ecli_runtime.stream import Lines, Readings, Samples, Stats
+from ecli_runtime.stream import Readings, Samples, Stats, TextLines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Session:
         self._variables = variables
         self._hooks = hooks
         self._links: list[Attached] = []
-        self._lines: Iterator[Lines] = iter(())  # what iterators write and nobody has asked for yet
+        self._lines: Iterator[TextLines] = iter(())  # what iterators write and nobody has asked for yet
         self._readers: list[_Reader] = []
         self._samplers: list[Sampler] = []
         self._poll = select.poll()
@@ -110,7 +110,7 @@ class Session:
         else:
             attach_all()
 
-    def _read_iterators(self) -> Iterator[Lines]:
+    def _read_iterators(self) -> Iterator[TextLines]:
         if self._hooks.has_iterators:
             from ecli_runtime.attach.iterators import IteratorLink
 

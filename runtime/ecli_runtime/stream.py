@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ecli_runtime.read.run import Run
     from ecli_schemas.model import Sample, Tag
 
-    Chunk: TypeAlias = "Samples | Readings | Lines"
+    Chunk: TypeAlias = "Samples | Readings | TextLines"
 
 
 class TypeRef(Record):
@@ -110,7 +110,7 @@ class Readings:
         self.source, self.entries = source, entries
 
 
-class Lines:
+class TextLines:
     """Lines of text that an iterator wrote, without their ends."""
 
     __slots__ = ("lines", "source")

@@ -11,7 +11,7 @@ from ecli_runtime.errors import LibbpfError
 from ecli_runtime.libbpf._ffi import lib
 from ecli_runtime.libbpf.object import Link
 from ecli_runtime.libbpf.options import IterAttachOpts, IterLinkInfo, options
-from ecli_runtime.stream import Lines, Source
+from ecli_runtime.stream import Source, TextLines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class IteratorLink(Link):
         super().__init__(link.release())
         self._source = Source(name, (), lines=True)
 
-    def lines(self) -> Iterator[Lines]:
+    def lines(self) -> Iterator[TextLines]:
         """Run it, and yield what it writes as it comes; a very long line comes in pieces.
 
         Raises:
@@ -103,9 +103,9 @@ class IteratorLink(Link):
                 if len(rest) > _MAX_LINE_LENGTH:
                     whole, rest = [*whole, rest], b""
                 if whole:
-                    yield Lines(self._source, [_decode(each) for each in whole])
+                    yield TextLines(self._source, [_decode(each) for each in whole])
             if rest:
-                yield Lines(self._source, [_decode(rest)])
+                yield TextLines(self._source, [_decode(rest)])
         finally:
             os.close(fd)
 

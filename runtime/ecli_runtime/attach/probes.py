@@ -8,7 +8,6 @@ import errno
 from ecli_runtime.attach.target import split_offset
 from ecli_runtime.libbpf._ffi import lib
 from ecli_runtime.libbpf.options import KprobeMultiOpts, KprobeOpts, KsyscallOpts, UprobeMultiOpts, UprobeOpts, options
-from ecli_runtime.permissions import ROOT_HINT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,8 +79,14 @@ def _kprobe_hints(name: str) -> dict[int, str | Callable[[], str]]:
         return hint_for_kprobe(name, refused)
 
     # libbpf reads tables for patterns that the kernel may not have, and not let anybody read.
-    refused = dict.fromkeys((errno.EPERM, errno.EACCES), lambda: hint(ROOT_HINT))
+    refused = dict.fromkeys((errno.EPERM, errno.EACCES), lambda: hint(_refusal()))
     return {**dict.fromkeys(_NO_FUNCTION, hint), **refused}
+
+
+def _refusal() -> str:
+    from ecli_runtime.permissions import hint_for_refusal
+
+    return hint_for_refusal()
 
 
 def _attacher(

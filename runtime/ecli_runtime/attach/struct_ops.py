@@ -7,7 +7,7 @@ import errno
 from ecli_runtime.errors import AttachError, LibbpfError, describe_errno
 from ecli_runtime.libbpf._ffi import lib
 from ecli_runtime.libbpf.object import Link
-from ecli_runtime.permissions import ROOT_HINT
+from ecli_runtime.permissions import hint_for_refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def attach_map(each: LoadedMap) -> Link:
         hints = {
             errno.EEXIST: "the kernel has something registered under the same name",
             errno.EBUSY: "the kernel has something registered in that place already",
-            errno.EPERM: ROOT_HINT,
+            errno.EPERM: hint_for_refusal(),
             errno.EINVAL: "the kernel wants a callback that it lacks, or a name; `--verbose` and the kernel's log may say more",
         }
         message = f"{each.name}: the kernel does not take these callbacks: {describe_errno(error.errno)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ecli_runtime.decode.python import make_decoder
-from ecli_runtime.stream import Lines, Samples
+from ecli_runtime.stream import Samples, TextLines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class EventDecoder:
 
     def events(self, chunk: Chunk) -> Iterator[Event]:
         """Yield the events of a chunk."""
-        if isinstance(chunk, Lines):
+        if isinstance(chunk, TextLines):
             for line in chunk.lines:
                 yield Event({"program": chunk.source.name, "line": line}, chunk.source, "")
         elif not isinstance(chunk, Samples):
