@@ -456,7 +456,13 @@ def _explain_load_failure(error: LibbpfError, sections: Mapping[str, str]) -> Ex
         return explain_refusal(error, sections)
     detail = _last_line(text)
     message = f"cannot load the package's object: {describe_errno(error.errno)}" + (f" ({detail})" if detail else "")
-    return LibbpfError(error.function, error.errno, text, message, "`--verbose` shows libbpf's whole log")
+    hint = ""
+    failed = re.search(r"prog '([^']*)': BPF program load failed", text)
+    if failed and error.errno == errno.EINVAL:
+        from ecli_runtime.attach.since import hint_for_old_kernel
+
+        hint = hint_for_old_kernel(sections.get(failed[1], ""))
+    return LibbpfError(error.function, error.errno, text, message, hint or "`--verbose` shows libbpf's whole log")
 
 
 def _verifier_reason(verifier_log: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 from ecli_runtime.attach.binaries import _functions, _library, _mapped_by
 from ecli_runtime.attach.functions import hint_for_function
 from ecli_runtime.attach.options import nearest, parse_pid, parse_targets
+from ecli_runtime.attach.since import hint_for_old_kernel
 from ecli_runtime.attach.target import listing, split_offset
 from ecli_runtime.errors import TargetError
 
@@ -84,3 +85,10 @@ def test_damaged_binaries_have_no_functions(tmp_path: Path, data: bytes) -> None
 def test_what_a_process_has_mapped() -> None:
     assert _mapped_by(os.getpid(), "nothing") is None
     assert _mapped_by(os.getpid(), os.path.basename(os.path.realpath(sys.executable))) == os.path.realpath(sys.executable)
+
+
+def test_what_a_kernel_may_be_too_old_for() -> None:
+    assert hint_for_old_kernel("netfilter").startswith('SEC("netfilter") needs Linux 6.4')
+    assert hint_for_old_kernel("fentry.s/vfs_read").startswith('SEC("fentry.s/vfs_read") needs Linux 5.5')
+    assert hint_for_old_kernel("cgroup/sysctl").startswith('SEC("cgroup/sysctl") needs Linux 5.2')
+    assert hint_for_old_kernel("kprobe") == ""
