@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ecli_py.replay import Replay
     from ecli_py.tool import Tool
@@ -25,6 +25,12 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
     package: str | os.PathLike[str],
     options: Mapping[str, Value] | None = None,
     *,
+    attach: Mapping[str, str] | None = None,
+    disable: Sequence[str] = (),
+    iface: str | None = None,
+    cgroup: str | None = None,
+    pid: int | None = None,
+    binary: str | None = None,
     kernel_btf: str | None = None,
     latency_ms: float = 2.0,
     raw: bool = False,
@@ -34,6 +40,12 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
     Args:
         package: Path of a package; ``-`` reads standard input.
         options: Values for the package's options, by the names of their C variables.
+        attach: Where programs are attached, by their names, in the words of ``ecli-py run --attach``.
+        disable: Names of programs to leave out.
+        iface: Network interface, by name or index, of the programs that want one and have none.
+        cgroup: Path of the control group, likewise.
+        pid: Process of uprobes, USDT probes, perf events and iterators over tasks, likewise.
+        binary: Binary or library of uprobes and USDT probes, likewise.
         kernel_btf: File to take the kernel's BTF from, for a kernel that has none of its own.
         latency_ms: How late an event may come while others keep coming; a lone one comes at once. 0 saves no work.
         raw: Addresses stay numbers, and ports in network order.
@@ -46,7 +58,12 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
     """
     from ecli_py.tool import open_tool
 
-    return open_tool(package, options or {}, kernel_btf, latency_ms, raw)
+    targets = None
+    if attach or disable or (iface, cgroup, pid, binary) != (None,) * 4:
+        from ecli_runtime.attach.options import AttachOptions
+
+        targets = AttachOptions(attach or {}, tuple(disable), iface, cgroup, pid, binary)
+    return open_tool(package, options or {}, targets, kernel_btf, latency_ms, raw)
 
 
 def open_recording(path: str | os.PathLike[str], *, raw: bool = False) -> Replay:

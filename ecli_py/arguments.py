@@ -56,7 +56,7 @@ class Arguments:
         self._rest = name
 
     def parse(self, words: list[str], values: Values | None = None) -> Values:
-        """Return the values by their names; an option that was not given is ``None``.
+        """Return the values by their names; an option that was not given is ``None``, one that may be repeated a list.
 
         Args:
             words: The command line.
@@ -70,7 +70,10 @@ class Arguments:
         if found is None:
             return self._make_parser().parse_args(words, values)
         for _group, flags, settings in self._options:
-            vars(values).setdefault(_destination(flags, settings), None)
+            name = _destination(flags, settings)
+            before = vars(values).setdefault(name, None)
+            if before and name in found and settings.get("action") == "append":
+                found[name] = [*before, *found[name]]
         vars(values).update(found)
         return values
 
@@ -96,11 +99,11 @@ class Arguments:
             destination, settings = options[flag]
             if settings.get("action") == "store_true" and not equals:
                 found[destination] = True
-            elif "action" not in settings and "nargs" not in settings:
+            elif settings.get("action", "append") == "append" and "nargs" not in settings:
                 value = value if equals else next(following, "")
                 if not value or value.startswith("-"):
                     return None
-                found[destination] = value
+                found[destination] = [*found.get(destination, ()), value] if "action" in settings else value
             else:
                 return None
         return None if operands else found

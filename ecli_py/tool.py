@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.decode.events import Event
     from ecli_runtime.globals import Value
     from ecli_runtime.session import Session
@@ -116,11 +117,16 @@ class Tool:
 
 
 def open_tool(
-    package: str | os.PathLike[str], options: Mapping[str, Value], kernel_btf: str | None, latency_ms: float, raw: bool
+    package: str | os.PathLike[str],
+    options: Mapping[str, Value],
+    attach: AttachOptions | None,
+    kernel_btf: str | None,
+    latency_ms: float,
+    raw: bool,
 ) -> Tool:
     """Open a package, set its options, load and attach it; see :func:`ecli_py.open`."""
     with OpenSession(load_package(package), kernel_btf) as opened:
         for name, value in options.items():
             opened.set(name, value)
         opened.raw = raw
-        return Tool(opened.load().start(latency_ms))
+        return Tool(opened.load(attach).start(latency_ms))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ecli_py.arguments import Values
     from ecli_py.output import Output
     from ecli_py.tool import Tool
+    from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.recorder import RunInfo
     from ecli_runtime.stream import Chunk, Source
     from ecli_schemas.model import Option, Package
@@ -54,7 +55,7 @@ def main(words: list[str]) -> int:
         count = None if arguments.count is None else parse_count(arguments.count)
         latency_ms = DEFAULT_LATENCY_MS if arguments.latency is None else parse_latency_ms(arguments.latency)
         opened.raw = arguments.raw
-        loading = opened.load()  # in the background: what follows is done meanwhile, importing included
+        loading = opened.load(_attach_options(arguments))  # in the background: what follows is done meanwhile, importing included
         from ecli_py.output import Output, running_clock
         from ecli_py.tool import Tool
 
@@ -62,7 +63,9 @@ def main(words: list[str]) -> int:
         for line in (*loading.contradictions(), *_indistinct(loading.sources)):
             warn(line)
         info = None if arguments.record is None else _run_info(data, opened, loading.sources)
+        stop = _Stop()
         with Tool(loading.start(latency_ms)) as tool:
+            stop.end(tool)
             rounds, limit = tool.rounds(duration_s), -1 if count is None else count
             if info is None:
                 _show(tool, output, rounds, limit)
@@ -122,11 +125,41 @@ def _add_run_options(command: Arguments) -> None:
             "--latency",
             {"metavar": "TIME", "help": "how late an event may be shown while others keep coming (default: 2ms); 0: not at all"},
         ),
+        (
+            "--attach",
+            {
+                "action": "append",
+                "metavar": "PROG=TARGET",
+                "help": "where to attach a program: an interface, a control group, BINARY:FUNCTION and so on; repeatable",
+            },
+        ),
+        ("--iface", {"metavar": "NAME", "help": "network interface of the programs that want one and have none"}),
+        ("--cgroup", {"metavar": "PATH", "help": "control group, likewise"}),
+        ("--pid", {"metavar": "PID", "help": "process that is watched by uprobes, USDT, perf events and iterators over tasks"}),
+        ("--binary", {"metavar": "PATH", "help": "binary or library of uprobes and USDT probes that say none"}),
+        ("--disable", {"action": "append", "metavar": "PROG", "help": "leave out a program; repeatable"}),
         ("--kernel-btf", {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),
         ("--verbose", {"action": "store_true", "help": "show what libbpf and the verifier say"}),
     ):
         if flag not in command.flags:
             command.add_option(_RUN_OPTIONS, flag, **settings)
+
+
+def _attach_options(arguments: Values) -> AttachOptions | None:
+    """Return what the command line says of where programs are attached; ``None``: nothing."""
+    given = (arguments.attach, arguments.disable, arguments.iface, arguments.cgroup, arguments.pid, arguments.binary)
+    if given == (None,) * len(given):
+        return None
+    from ecli_runtime.attach.options import AttachOptions, parse_pid, parse_targets
+
+    return AttachOptions(
+        targets=parse_targets(arguments.attach or []),
+        disabled=tuple(arguments.disable or ()),
+        iface=arguments.iface,
+        cgroup=arguments.cgroup,
+        pid=None if arguments.pid is None else parse_pid(arguments.pid),
+        binary=arguments.binary,
+    )
 
 
 def _add_package_options(command: Arguments, opened: OpenSession) -> list[tuple[Option, int, str]]:
@@ -228,14 +261,33 @@ def parse_latency_ms(text: str) -> float:
     return latency_s * 1000
 
 
-def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: int) -> None:
-    def stop(number: int, _frame: object) -> None:
-        tool.stop()
-        signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+class _Stop:
+    """Ends a run in order when a signal asks for it; a second one ends the process at once.
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup leaves it
-            signal.signal(number, stop)
+    It also counts while programs are being attached: not all of what that makes would go with the process.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._tool: Tool | None = None
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as nohup leaves it
+                signal.signal(number, self._handle)
+
+    def _handle(self, number: int, _frame: object) -> None:
+        self._asked = True
+        if self._tool is not None:
+            self._tool.stop()
+        signal.signal(number, signal.SIG_DFL)
+
+    def end(self, tool: Tool) -> None:
+        """Say what is to be ended; if a signal has come already, it ends at once."""
+        self._tool = tool
+        if self._asked:
+            tool.stop()
+
+
+def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: int) -> None:
     gc.freeze()
     gc.enable()
     # From this line on nothing is missed: a script that waits for it may start what it wants to see.

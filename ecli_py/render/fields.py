@@ -37,7 +37,9 @@ class Fields:
         return tuple(name for name in self._shown or members if name in members and name not in self._left_out)
 
     def pick(self, event: Event) -> Event:
-        """Return an event with the chosen members alone."""
+        """Return an event with the chosen members alone. A line of an iterator stays as it is."""
+        if event.source.lines:
+            return event
         return Event({name: event[name] for name in self.names(event)}, event.source, event.type_name)
 
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def event_text(event: Event, time_s: float) -> str:
-    """Return an event as lines: the time, in seconds since the epoch, and its values, or a histogram."""
+    """Return an event as lines: the time, in seconds since the epoch, and its values, or a histogram; of an iterator its line."""
+    if event.source.lines:  # as the program has laid it out
+        return _text(event["line"].expandtabs()) + "\n"
     now = time.strftime("%H:%M:%S", time.localtime(time_s))
     sample, value = event.source.sample, event.get("value")
     if sample is not None and sample.kind == "log2_hist" and isinstance(value, dict) and _are_counts(value.get("slots")):

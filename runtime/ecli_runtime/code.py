@@ -86,6 +86,14 @@ def section_bytes(data: bytes, name: str) -> bytes | None:
         raise _damaged() from error
 
 
+def functions_in_data(data: bytes, section: str) -> set[str]:
+    """Return the names of the functions whose addresses a section of data holds; errors as :func:`code_sections`."""
+    try:
+        return _Reader(data).functions_in_data(section)
+    except struct.error as error:
+        raise _damaged() from error
+
+
 def instruction_layout(data: bytes) -> str:
     """Return the format of an instruction for :mod:`struct`: code, registers, offset, immediate (RFC 9669, section 3.1)."""
     return _prefix(data) + "BBhi"
@@ -156,6 +164,23 @@ class _Reader:
                 return self._bytes(index)
         return None
 
+    def functions_in_data(self, section: str) -> set[str]:
+        names = self._bytes(self.names_index)
+        wanted = {index for index, each in enumerate(self.headers) if self._string(names, each.name_at) == section}
+        symbol = self._read_symbols()
+        found: set[str] = set()
+        for index, header in enumerate(self.headers):
+            if header.type == _SHT_REL and header.info in wanted:
+                found.update(target.name for _at, target in self._targets(self._bytes(index), symbol) if target.section)
+        return found
+
+    def _read_symbols(self) -> struct.Struct:
+        """Read the table of symbols, and return the layout of an entry."""
+        tables = [index for index, header in enumerate(self.headers) if header.type == _SHT_SYMTAB]
+        self.symbols = self._bytes(tables[0]) if tables else b""
+        self.strings = self._bytes(self.headers[tables[0]].link) if tables else b""
+        return struct.Struct(self.prefix + "IBxHQ8x")
+
     def code_sections(self) -> dict[int, CodeSection]:
         names = self._bytes(self.names_index)
         found = [
@@ -163,12 +188,9 @@ class _Reader:
             for index, header in enumerate(self.headers)
             if header.type == _SHT_PROGBITS and header.flags & _SHF_EXECINSTR and header.size_bytes
         ]
-        tables = [index for index, header in enumerate(self.headers) if header.type == _SHT_SYMTAB]
-        self.symbols = self._bytes(tables[0]) if tables else b""
-        self.strings = self._bytes(self.headers[tables[0]].link) if tables else b""
+        symbol = self._read_symbols()
         functions: dict[int, list[Function]] = {index: [] for index in found}
         targets: dict[int, dict[int, Target]] = {index: {} for index in found}
-        symbol = struct.Struct(self.prefix + "IBxHQ8x")
         for at in range(0, len(self.symbols) - symbol.size + 1, symbol.size):
             name_at, info, section, value = symbol.unpack_from(self.symbols, at)
             if info & 0xF == _STT_FUNC and section in functions:

@@ -15,6 +15,7 @@ __all__ = [
     "ObjectError",
     "OptionError",
     "RecordingError",
+    "TargetError",
     "UnsupportedFeatureError",
     "VerifierError",
     "WhereError",
@@ -64,6 +65,10 @@ class OptionError(EcliError):
 
 class RecordingError(EcliError):
     """A file is no recording that can be read, or a recording cannot be written."""
+
+
+class TargetError(EcliError):
+    """What a program shall be attached to is not said, or is nothing that it can be attached to."""
 
 
 class UnsupportedFeatureError(EcliError):

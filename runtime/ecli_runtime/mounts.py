@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 TRACEFS = "/sys/kernel/tracing"
 DEBUGFS_TRACING = "/sys/kernel/debug/tracing"
+CGROUP2 = "/sys/fs/cgroup"
 
 CLONE_NEWNS = 0x0002_0000  # include/uapi/linux/sched.h
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_SLAVE = 0x2, 0x4, 0x8, 0x4000, 0x8_0000  # include/uapi/linux/mount.h
@@ -32,15 +33,18 @@ def need_tracefs() -> None:
     Raises:
         EcliError: It is not mounted, and mounting it is not permitted.
     """
-    if has_tracefs():
-        return
+    if not has_tracefs():
+        _mount_for_this_thread("tracefs", TRACEFS)
+
+
+def _mount_for_this_thread(kind: str, directory: str) -> None:
     try:
         libc.unshare(CLONE_NEWNS)
         libc.mount(None, b"/", None, MS_REC | MS_SLAVE, None)
-        libc.mount(b"tracefs", TRACEFS.encode(), b"tracefs", MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
+        libc.mount(kind.encode(), directory.encode(), kind.encode(), MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
     except OSError as error:
         raise EcliError(
-            f"tracefs is not mounted, and mounting it failed ({error.strerror})", f"mount -t tracefs tracefs {TRACEFS}"
+            f"{kind} is not mounted, and mounting it failed ({error.strerror})", f"mount -t {kind} {kind} {directory}"
         ) from error
 
 
@@ -59,6 +63,34 @@ def with_tracefs(action: Callable[[], None]) -> None:
 
     def mount_and_act() -> None:
         need_tracefs()
+        action()
+
+    Background(mount_and_act).result()
+
+
+def cgroup2_mounts() -> list[str]:
+    """Return where control groups of version 2 are mounted; the uppermost mount of each directory counts (proc(5), mountinfo)."""
+    kinds = {}
+    with open("/proc/thread-self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            before, _, after = line.partition(" - ")
+            directory = before.split(" ")[4].replace("\\040", " ")
+            kinds[directory] = after.partition(" ")[0]
+    return [directory for directory, kind in kinds.items() if kind == "cgroup2"]
+
+
+def with_cgroup2(action: Callable[[], None]) -> None:
+    """Do something that needs control groups of version 2, as :func:`with_tracefs` does for tracefs.
+
+    Raises:
+        EcliError: They are not mounted, and mounting them is not permitted.
+    """
+    if cgroup2_mounts():
+        action()
+        return
+
+    def mount_and_act() -> None:
+        _mount_for_this_thread("cgroup2", CGROUP2)
         action()
 
     Background(mount_and_act).result()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
+from ecli_runtime.attach import prepare
 from ecli_runtime.background import Background
 from ecli_runtime.errors import BtfError, OptionError
 from ecli_runtime.globals import KCONFIG, find_globals, is_settable, pack_value
-from ecli_runtime.libbpf.object import OpenObject
+from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenObject
 from ecli_schemas.errors import PackageError
 
 TYPE_CHECKING = False
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from ecli_runtime.attach import Plan
+    from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.globals import Global
     from ecli_runtime.libbpf.object import LoadedObject, OpenMap
     from ecli_runtime.session import Session
@@ -150,10 +153,22 @@ class OpenSession:
                 return whole[variable.byte_offset : variable.byte_offset + variable.size_bytes]
         raise OptionError(f"variable {variable.name!r} in section {variable.section} cannot be set")
 
-    def load(self) -> LoadingSession:
-        """Begin to load, on a thread of its own. This object is used up: nothing can be set any more."""
-        self._loading = LoadingSession(self, self._object, list(self._globals.values()))
+    def load(self, attach: AttachOptions | None = None) -> LoadingSession:
+        """Begin to load, on a thread of its own. This object is used up: nothing can be set any more.
+
+        Args:
+            attach: Where programs are attached, as far as the user says it.
+
+        Raises:
+            TargetError: A program has no target, or one that it cannot be attached to.
+        """
+        hooks = prepare(self._object, self.package, attach, self._has_sources())
+        self._loading = LoadingSession(self, self._object, list(self._globals.values()), hooks)
         return self._loading
+
+    def _has_sources(self) -> bool:
+        sampled = any(spec.sample is not None for spec in self._maps.values())
+        return sampled or any(each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY) for each in self._object.maps)
 
     def close(self) -> None:
         """Close the object; a second call does nothing."""
@@ -174,12 +189,13 @@ class LoadingSession:
     Made by :meth:`OpenSession.load`. Starting it hands the object over to a :class:`~ecli_runtime.session.Session`.
     """
 
-    def __init__(self, opened: OpenSession, unloaded: OpenObject, variables: list[Global]) -> None:
+    def __init__(self, opened: OpenSession, unloaded: OpenObject, variables: list[Global], hooks: Plan) -> None:
         self.package = opened.package
         self._make_sources = opened.sources
         self._sources: tuple[Source, ...] | None = None
         self._object = unloaded
         self._variables = variables
+        self._hooks = hooks
         self._loaded: LoadedObject | None = None
         self._switch_interval_s = sys.getswitchinterval()
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
@@ -231,12 +247,13 @@ class LoadingSession:
         loaded, self._loaded = self._loaded, None
         if loaded is None:
             raise ValueError("the session was started or closed before")
-        return Session(self.package, loaded, sources, self._variables, latency_ms)
+        return Session(self.package, loaded, sources, self._variables, self._hooks, latency_ms)
 
     def close(self) -> None:
         """Unload it unless it was started, after waiting until it is loaded; a second call does nothing."""
         self._loading.wait()
         sys.setswitchinterval(self._switch_interval_s)
+        self._hooks.close()
         if self._loaded is not None:
             self._loaded.close()
             self._loaded = None

@@ -12,6 +12,8 @@ from ecli_runtime.libbpf._ffi import PerfEventAttr, libc
 TYPE_SOFTWARE = 1
 COUNT_SW_CPU_CLOCK, COUNT_SW_BPF_OUTPUT = 0, 10
 SAMPLE_RAW = 1 << 10  # PERF_SAMPLE_RAW
+FLAG_INHERIT = 1 << 1  # what a thread makes is counted, too,
+FLAG_INHERIT_THREAD = 1 << 35  # but no processes; since Linux 5.13
 FLAG_FREQ = 1 << 10  # sample_freq is a frequency
 _PERF_FLAG_FD_CLOEXEC = 8
 
@@ -27,19 +29,26 @@ def online_cpus() -> list[int]:
 
 
 def open_software_event(config: int, cpu: int, **settings: int) -> int:
-    """Return a descriptor of a software event on one CPU, of all processes; the caller owns it.
+    """Return a descriptor of a software event on one CPU, of all processes; see :func:`open_event`."""
+    return open_event(TYPE_SOFTWARE, config, cpu, **settings)
+
+
+def open_event(kind: int, config: int, cpu: int, pid: int = -1, **settings: int) -> int:
+    """Return a descriptor of an event; the caller owns it.
 
     Args:
-        config: ``COUNT_SW_…``.
-        cpu: CPU that is online.
+        kind: ``PERF_TYPE_…``.
+        config: Which event of that type.
+        cpu: CPU that is online; -1: any, for one thread.
+        pid: Thread; -1: all of the CPU.
         settings: Further members of ``struct perf_event_attr``.
 
     Raises:
         LibbpfError: The kernel refused.
     """
-    attr = PerfEventAttr(type=TYPE_SOFTWARE, size=ctypes.sizeof(PerfEventAttr), config=config, **settings)
+    attr = PerfEventAttr(type=kind, size=ctypes.sizeof(PerfEventAttr), config=config, **settings)
     try:
-        fd: int = libc.syscall(_PERF_EVENT_OPEN[os.uname().machine], attr, -1, cpu, -1, _PERF_FLAG_FD_CLOEXEC)
+        fd: int = libc.syscall(_PERF_EVENT_OPEN[os.uname().machine], attr, pid, cpu, -1, _PERF_FLAG_FD_CLOEXEC)
     except OSError as error:
         raise LibbpfError("perf_event_open", error.errno or 0) from error
     return fd

@@ -35,7 +35,7 @@ from ecli_runtime.recording import (
     parse_header,
     read_digest,
 )
-from ecli_runtime.stream import Samples, Stats
+from ecli_runtime.stream import Samples, Stats, TextLines
 from ecli_schemas.record import Record
 
 TYPE_CHECKING = False
@@ -117,6 +117,9 @@ class Recorder:
                 self._flush()
 
     def _add(self, chunk: Chunk) -> Chunk:
+        if isinstance(chunk, TextLines):  # no events, and there is no telling them from a text of anything: they are not kept
+            self._unrecorded += len(chunk.lines)
+            return chunk
         now_ns = time.monotonic_ns()
         number = self._source_numbers[chunk.source.name]
         if isinstance(chunk, Samples):

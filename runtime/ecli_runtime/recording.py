@@ -360,7 +360,7 @@ class RecordedRun:
         counts = [max(getattr(state, name) - getattr(before, name), 0) for name in ("lost", "undecoded", "unrecorded")]
         return Loss(_seconds(before.realtime_ns), _seconds(state.realtime_ns), *counts) if any(counts) else None
 
-    def _read(self, block: _Block) -> Iterator[tuple[int, Chunk]]:
+    def _read(self, block: _Block) -> Iterator[tuple[int, Samples | Readings]]:
         """Yield the chunks of a block, each with the monotonic time when it was taken."""
         if block.header.kind == KIND_END:
             self._totals = _unpack(TOTALS, block.body, 0)

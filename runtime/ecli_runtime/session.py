@@ -6,7 +6,6 @@ import os
 import select
 import time
 
-from ecli_runtime.attach import attach
 from ecli_runtime.decode.choose import make_chooser
 from ecli_runtime.errors import BtfError
 from ecli_runtime.libbpf.object import MAP_TYPE_RINGBUF
@@ -14,7 +13,7 @@ from ecli_runtime.mounts import with_tracefs
 from ecli_runtime.opening import DEFAULT_LATENCY_MS, LOST_SUFFIX
 from ecli_runtime.read.ringbuf import RingBuffer
 from ecli_runtime.read.sampler import Sampler
-from ecli_runtime.stream import Readings, Samples, Stats
+from ecli_runtime.stream import Readings, Samples, Stats, TextLines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,14 +23,13 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from ecli_runtime.attach import Attached
+    from ecli_runtime.attach import Plan as AttachPlan
     from ecli_runtime.globals import Global
-    from ecli_runtime.libbpf.object import Link, LoadedObject, LoadedProgram
+    from ecli_runtime.libbpf.object import LoadedObject
     from ecli_runtime.read.perfbuf import PerfBuffer
     from ecli_runtime.stream import Chunk, Source
     from ecli_schemas.model import Package
-
-# Program types whose attach points libbpf looks up in tracefs: kprobe (2, old kernels) and tracepoint (5).
-_TRACEFS_PROGRAM_TYPES = frozenset((2, 5))
 
 # Being late is for buffers that are less full than this.
 _MOSTLY_EMPTY = 0.25
@@ -50,6 +48,7 @@ class Session:
         loaded: LoadedObject,
         sources: tuple[Source, ...],
         variables: list[Global],
+        hooks: AttachPlan,
         latency_ms: float = DEFAULT_LATENCY_MS,
     ) -> None:
         self.package = package
@@ -57,7 +56,9 @@ class Session:
         self._object = loaded
         self._maps = {each.name: each for each in loaded.maps}
         self._variables = variables
-        self._links: list[Link] = []
+        self._hooks = hooks
+        self._links: list[Attached] = []
+        self._lines: Iterator[TextLines] = iter(())  # what iterators write and nobody has asked for yet
         self._readers: list[_Reader] = []
         self._samplers: list[Sampler] = []
         self._poll = select.poll()
@@ -77,6 +78,7 @@ class Session:
             for source in sources:
                 self._open_source(source)
             self._attach()
+            self._lines = self._read_iterators()
             self._started = time.monotonic()
         except BaseException:
             self.close()
@@ -99,22 +101,29 @@ class Session:
             self._poll.register(fd, select.POLLIN)
 
     def _attach(self) -> None:
-        programs: dict[str, LoadedProgram] = {program.name: program for program in self._object.programs}
-        # libbpf's skeletons do not attach what is not loaded either (bpf_object__attach_skeleton).
-        wanted = [(programs[spec.name], spec.attach) for spec in self.package.programs if programs[spec.name].autoload]
-
         def attach_all() -> None:
-            for program, said in wanted:
-                for link in attach(program, said):
-                    self._links.append(link)
+            for link in self._hooks.attach(self._object):
+                self._links.append(link)
 
-        if any(program.type in _TRACEFS_PROGRAM_TYPES for program, _said in wanted):
+        if self._hooks.needs_tracefs:
             with_tracefs(attach_all)
         else:
             attach_all()
 
+    def _read_iterators(self) -> Iterator[TextLines]:
+        if self._hooks.has_iterators:
+            from ecli_runtime.attach.iterators import IteratorLink
+
+            for link in self._links:
+                if isinstance(link, IteratorLink):
+                    yield from link.lines()
+        if self._hooks.finite:
+            self.stopping = True
+
     def read(self, timeout_ms: int = -1) -> Iterator[Chunk]:
         """Wait for samples and yield those that are there; returns when they are used up, or after the time-out with none.
+
+        What iterators write comes first. If nothing else is to come, :attr:`stopping` is true after that.
 
         Args:
             timeout_ms: Milliseconds to wait for the first; 0 does not wait. It may return with none sooner than that.
@@ -126,6 +135,11 @@ class Session:
             ValueError: The session is closed.
         """
         self._check_open()
+        for lines in self._lines:
+            self._received += len(lines.lines)
+            yield lines
+            if self.stopping:
+                break
         if not self.stopping:
             self._wait(timeout_ms)
         before = self._received
@@ -218,18 +232,22 @@ class Session:
     def _detach(self) -> None:
         if self._seconds is None:
             self._seconds = time.monotonic() - self._started
-        while self._links:
-            self._links.pop().close()
+        try:
+            while self._links:
+                self._links.pop().close()
+        finally:
+            if self._links:  # one could not be detached: the others all the same
+                self._detach()
 
     def close(self) -> None:
         """Detach and unload everything; a second call does nothing."""
         if self._closed:
             return
-        self._detach()
-        self._closed = True  # before the descriptor goes, which a signal handler might write to
         try:
+            self._detach()
             self._last_stats = self.stats()
         finally:
+            self._closed = True  # before the descriptor goes, which a signal handler might write to
             for reader in self._readers:
                 reader.buffer.close()
             self._object.close()

@@ -1,4 +1,4 @@
-"""What a run gives before anything is decoded: samples, as runs of them, and readings of maps."""
+"""What a run gives before anything is decoded: samples, as runs of them, readings of maps, and lines of text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ecli_runtime.read.run import Run
     from ecli_schemas.model import Sample, Tag
 
-    Chunk: TypeAlias = "Samples | Readings"
+    Chunk: TypeAlias = "Samples | Readings | TextLines"
 
 
 class TypeRef(Record):
@@ -32,10 +32,10 @@ class TypeRef(Record):
 
 
 class Source(Record):
-    """A map that events come from.
+    """A map that events come from, or an iterator.
 
     Attributes:
-        name: Name of the map.
+        name: Name of the map or the program.
         plans: One for each type of event; of a sampled map the plans of key and value. Empty: the type is not known, events
             carry the bytes in hexadecimal.
         sample: Set when it is a map that is read periodically.
@@ -43,6 +43,7 @@ class Source(Record):
         value_size_bytes: Of a sampled map.
         tags: Of each plan of events, what tells its samples from others of their size.
         types: What the plans are made of, in their order.
+        lines: It is an iterator, which writes lines of text.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Source(Record):
     value_size_bytes: int = 0
     tags: tuple[Tag | None, ...] = ()
     types: tuple[TypeRef, ...] = ()
+    lines: bool = False
 
 
 def make_source(
@@ -106,6 +108,15 @@ class Readings:
 
     def __init__(self, source: Source, entries: Sequence[tuple[bytes, bytes]]) -> None:
         self.source, self.entries = source, entries
+
+
+class TextLines:
+    """Lines of text that an iterator wrote, without their ends."""
+
+    __slots__ = ("lines", "source")
+
+    def __init__(self, source: Source, lines: Sequence[str]) -> None:
+        self.source, self.lines = source, lines
 
 
 class Stats(Record):

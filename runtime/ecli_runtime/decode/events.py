@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ecli_runtime.decode.python import make_decoder
-from ecli_runtime.stream import Samples
+from ecli_runtime.stream import Samples, TextLines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 
 class Event(dict):  # type: ignore[type-arg]
-    """A decoded event: member name → value. A reading of a map has the keys ``key`` and ``value``.
+    """A decoded event: member name → value.
+
+    A reading of a map has the keys ``key`` and ``value``, a line of an iterator ``program`` and ``line``.
 
     Attributes:
-        source: The map it came through.
+        source: The map it came through, or the iterator.
         type_name: C type, or empty.
     """
 
@@ -43,7 +45,10 @@ class EventDecoder:
 
     def events(self, chunk: Chunk) -> Iterator[Event]:
         """Yield the events of a chunk."""
-        if not isinstance(chunk, Samples):
+        if isinstance(chunk, TextLines):
+            for line in chunk.lines:
+                yield Event({"program": chunk.source.name, "line": line}, chunk.source, "")
+        elif not isinstance(chunk, Samples):
             yield from self._readings(chunk)
         elif chunk.plan is None:
             for payload in chunk.run.payloads():

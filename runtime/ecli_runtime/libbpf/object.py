@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 
 # enum bpf_map_type, include/uapi/linux/bpf.h
 MAP_TYPE_HASH, MAP_TYPE_ARRAY, MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_PERCPU_HASH, MAP_TYPE_PERCPU_ARRAY = 1, 2, 4, 5, 6
-MAP_TYPE_LRU_PERCPU_HASH, MAP_TYPE_RINGBUF = 10, 27
-# enum bpf_prog_type
-PROG_TYPE_SCHED_CLS, PROG_TYPE_XDP, PROG_TYPE_PERF_EVENT = 3, 6, 7
+MAP_TYPE_LRU_PERCPU_HASH, MAP_TYPE_STRUCT_OPS, MAP_TYPE_RINGBUF = 10, 26, 27
 PER_CPU_MAP_TYPES = frozenset((MAP_TYPE_PERCPU_HASH, MAP_TYPE_PERCPU_ARRAY, MAP_TYPE_LRU_PERCPU_HASH))
 
 
@@ -59,6 +57,11 @@ class _Map:
     def type_name(self) -> str:
         """Map type as libbpf names it: ``ringbuf``, ``percpu_hash``."""
         return _type_name(lib.libbpf_bpf_map_type_str(self.type), self.type)
+
+    @property
+    def is_struct_ops(self) -> bool:
+        """The map holds callbacks of the kernel, which are in force while it is attached."""
+        return self.type == MAP_TYPE_STRUCT_OPS
 
     @property
     def per_cpu(self) -> bool:
@@ -114,6 +117,21 @@ class OpenMap(_Map):
             lib.bpf_map__set_key_size(self.handle, wanted)
         if self.value_size_bytes != wanted:
             lib.bpf_map__set_value_size(self.handle, wanted)
+
+    @property
+    def autocreate(self) -> bool:
+        """Whether loading the object creates this map: not where its section begins with a question mark."""
+        return bool(lib.bpf_map__autocreate(self.handle))
+
+    @property
+    def flags(self) -> int:
+        """``BPF_F_…`` of ``bpf(BPF_MAP_CREATE)``; can be set."""
+        number: int = lib.bpf_map__map_flags(self.handle)
+        return number
+
+    @flags.setter
+    def flags(self, number: int) -> None:
+        lib.bpf_map__set_map_flags(self.handle, number)
 
     def set_max_entries(self, count: int) -> None:
         """Set the number of entries; of bytes for a ring buffer, where libbpf rounds up to a power of two of whole pages."""
@@ -198,6 +216,26 @@ class Program:
         """Say whether loading the object loads this program; only before it is loaded."""
         lib.bpf_program__set_autoload(self.handle, autoload)
 
+    def set_expected_attach_type(self, number: int) -> None:
+        """Say for which ``enum bpf_attach_type`` the kernel shall check it; only before it is loaded."""
+        lib.bpf_program__set_expected_attach_type(self.handle, number)
+
+    def set_attach_target(self, name: str | None, fd: int = 0) -> None:
+        """Say which function it shall be attached to, by its name in BTF; only before it is loaded.
+
+        Args:
+            name: The function; ``None`` takes that of the section, for which there must be a descriptor.
+            fd: Descriptor of the program that has it, needed until this one is loaded; 0: it is the kernel's.
+
+        Raises:
+            LibbpfError: There is no such function.
+        """
+        lib.bpf_program__set_attach_target(self.handle, fd, name and name.encode())
+
+    def set_ifindex(self, ifindex: int) -> None:
+        """Say for which interface the kernel shall translate it, which then runs it itself; only before it is loaded."""
+        lib.bpf_program__set_ifindex(self.handle, ifindex)
+
 
 class LoadedProgram(Program):
     """A program that the kernel has accepted."""
@@ -208,40 +246,54 @@ class LoadedProgram(Program):
         Raises:
             AttachError: libbpf or the kernel refused.
         """
-        return self._link(self.section, lib.bpf_program__attach)
+        return self.link(self.section, lib.bpf_program__attach)
 
-    def attach_interface(self, ifindex: int) -> Link:
-        """Attach an XDP or TCX program to the network interface of that index; ends and errors as :meth:`attach`."""
-        where = f"{self.section} of interface {ifindex}"
-        if self.type == PROG_TYPE_XDP:
-            return self._link(where, lib.bpf_program__attach_xdp, ifindex)
-        return self._link(where, lib.bpf_program__attach_tcx, ifindex, None)
+    @property
+    def fd(self) -> int:
+        """File descriptor, valid until the object is closed."""
+        fd: int = lib.bpf_program__fd(self.handle)
+        return fd
 
-    def attach_perf_event(self, fd: int) -> Link:
-        """Attach to a perf event, whose descriptor the link owns from then on; ends and errors as :meth:`attach`."""
-        try:
-            return self._link(self.section, lib.bpf_program__attach_perf_event, fd)
-        except AttachError:
-            os.close(fd)
-            raise
+    def link(
+        self,
+        where: str,
+        function: Callable[..., int],
+        *arguments: object,
+        hints: Mapping[int, str | Callable[[], str]] | None = None,
+    ) -> Link:
+        """Attach with one of libbpf's functions that return a link, which the caller owns.
 
-    def _link(self, where: str, function: Callable[..., int], *arguments: int | None) -> Link:
+        Args:
+            where: Where it is attached, for an error.
+            function: Takes the program and the arguments.
+            arguments: What says where.
+            hints: Error number → what to try then, or what finds that out, where more is known than for programs in general.
+
+        Raises:
+            AttachError: libbpf or the kernel refused.
+        """
         try:
             return Link(function(self.handle, *arguments))
         except LibbpfError as error:
-            hint = ""
-            if error.errno == errno.EOPNOTSUPP:
-                hint = f"section {self.section!r} names no target that can be attached to by itself"
-            elif error.errno in (errno.EPERM, errno.EACCES):
-                from ecli_runtime.permissions import hint_for_refusal
+            raise self.explain(where, error, hints or {}) from error
 
-                hint = hint_for_refusal()
-            elif error.errno in (errno.ENOENT, errno.ESRCH):
-                hint = "this kernel does not have that hook; `ecli-py run --verbose` shows what was tried"
-            elif error.errno == errno.ENODEV:
-                hint = "`ip link` lists the interfaces and their numbers"
-            message = f"{self.name}: cannot attach to {where}: {describe_errno(error.errno)}"
-            raise AttachError(error.function, error.errno, error.log, message, hint) from error
+    def explain(self, where: str, error: LibbpfError, hints: Mapping[int, str | Callable[[], str]]) -> AttachError:
+        """Return the error that says why it cannot be attached; arguments as :meth:`link`."""
+        hint: str | Callable[[], str] = ""
+        if error.errno in hints:
+            hint = hints[error.errno]
+        elif error.errno == errno.EOPNOTSUPP:
+            hint = f"section {self.section!r} names no target that can be attached to by itself"
+        elif error.errno in (errno.EPERM, errno.EACCES):
+            from ecli_runtime.permissions import hint_for_refusal
+
+            hint = hint_for_refusal()
+        elif error.errno in (errno.ENOENT, errno.ESRCH):
+            hint = "this kernel does not have that hook; `ecli-py run --verbose` shows what was tried"
+        elif error.errno == errno.ENODEV:
+            hint = "`ip link` lists the interfaces and their numbers"
+        message = f"{self.name}: cannot attach to {where}: {describe_errno(error.errno)}"
+        return AttachError(error.function, error.errno, error.log, message, hint if isinstance(hint, str) else hint())
 
 
 class OpenObject(Owned):
@@ -383,6 +435,12 @@ def _explain_load_failure(error: LibbpfError, sections: Mapping[str, str]) -> Ex
             f"the file that should hold the kernel's BTF cannot be used: {describe_errno(error.errno)}",
             "--kernel-btf takes a copy of /sys/kernel/btf/vmlinux, or an ELF file with a .BTF section",
         )
+    function = re.search(r"prog '([^']*)': failed to find kernel BTF type ID of '([^']*)'", text)
+    if function:
+        from ecli_runtime.attach.functions import hint_for_function
+
+        message = f"{function[1]}: this kernel has no {function[2]} in its BTF"
+        return LibbpfError(error.function, error.errno, text, message, hint_for_function(function[2]))
     verifier = re.search(r"prog '([^']*)': -- BEGIN PROG LOAD LOG --\n(.*?)-- END PROG LOAD LOG --", text, re.DOTALL)
     if verifier and (reason := _verifier_reason(verifier[2])):
         return VerifierError(
@@ -398,7 +456,13 @@ def _explain_load_failure(error: LibbpfError, sections: Mapping[str, str]) -> Ex
         return explain_refusal(error, sections)
     detail = _last_line(text)
     message = f"cannot load the package's object: {describe_errno(error.errno)}" + (f" ({detail})" if detail else "")
-    return LibbpfError(error.function, error.errno, text, message, "`--verbose` shows libbpf's whole log")
+    hint = ""
+    failed = re.search(r"prog '([^']*)': BPF program load failed", text)
+    if failed and error.errno == errno.EINVAL:
+        from ecli_runtime.attach.since import hint_for_old_kernel
+
+        hint = hint_for_old_kernel(sections.get(failed[1], ""))
+    return LibbpfError(error.function, error.errno, text, message, hint or "`--verbose` shows libbpf's whole log")
 
 
 def _verifier_reason(verifier_log: str) -> str:

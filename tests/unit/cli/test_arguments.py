@@ -18,6 +18,7 @@ def command() -> Arguments:
     found.add_option("options", "--no-flag", action="store_const", const="false", dest="flag", help=None)
     found.add_option("options", "--twice", help="first")
     found.add_option("options", "--twice", nargs="?", const="", dest="again", help="takes the name of the first")
+    found.add_option("options", "--disable", action="append", metavar="PROG", help="leave out; repeatable")
     found.add_operand("file", metavar="FILE", help="what to show")
     found.add_rest("rest")
     return found
@@ -25,7 +26,21 @@ def command() -> Arguments:
 
 WORDS = st.sampled_from(
     [
-        *("--json", "--json=1", "--jso", "--count", "--count=3", "--count=", "--only_uid", "--only-uid=1", "-o", "-o1", "--flag"),
+        *(
+            "--json",
+            "--json=1",
+            "--jso",
+            "--count",
+            "--count=3",
+            "--count=",
+            "--disable",
+            "--disable=a",
+            "--only_uid",
+            "--only-uid=1",
+            "-o",
+            "-o1",
+            "--flag",
+        ),
         *("--flag=off", "--no-flag", "--twice", "--help", "-h", "--", "-", "", "3", "-3", "-x y", "a b", "file", "--file", "="),
         *("--=", "%s"),
     ]
@@ -82,3 +97,13 @@ def test_help_shows_what_is_not_hidden(capsys: pytest.CaptureFixture[str]) -> No
     assert "--only-uid" in shown
     assert "--no-flag" not in shown
     assert "rest" not in shown
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_what_may_be_repeated_is_collected_over_both_parts_of_the_command_line(plain: bool) -> None:
+    options = [] if plain else ["-o", "1"]  # a short option goes to argparse
+    values = command().parse(["--disable", "a", *options, "file", "--disable", "b", "--disable=c"])
+    command_of_the_rest = Arguments("tool file", "")
+    command_of_the_rest.add_option("options", "--disable", action="append")
+    command_of_the_rest.parse([*values.rest], values)
+    assert values.disable == ["a", "b", "c"]

@@ -63,6 +63,7 @@ def test_samples_and_readings_are_kept_as_they_are(tmp_path: Path) -> None:
             assert after.plan == before.plan
             assert [getattr(after.run, name) for name in Run.__slots__] == [getattr(before.run, name) for name in Run.__slots__]
         else:
+            assert isinstance(before, Readings)
             assert isinstance(after, Readings)
             assert after.entries == list(before.entries)
 
