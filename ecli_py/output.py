@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
-from ecli_py.report import write_out, write_text
+from ecli_py.report import printable, write_out, write_text
 from ecli_runtime.decode.adaptive import Lines
 from ecli_runtime.decode.lines import Style, csv_cell, default_widths, fit, heading, make_program
+from ecli_runtime.decode.plan import flattened
 from ecli_runtime.stream import Samples
 from ecli_schemas.errors import EcliError
 from ecli_schemas.record import Record
@@ -88,37 +89,40 @@ class Output:
         self._clock = clock
         self._decoder: EventDecoder | None = None
         self._renderers: dict[int, _Renderer | None] = {}  # by identity of the plan
-        self._heading: object = None
-        self._pick: Callable[[Event], Event] | None = None
+        self._has_begun = False
+        self._fields: Fields | None = None
         self._sources = sources
         plans = [plan for source in sources if source.sample is None for plan in source.plans]
-        names: list[tuple[str, ...] | None] = [None] * len(plans)
-        if form.fields is not None:
-            from ecli_py.render.fields import Fields
-
-            fields = Fields(form.fields, sources)
-            self._pick = fields.pick
-            names = [fields.names([op.name for op in plan.top_level()]) for plan in plans]
         predicates: list[Predicate | None] = [None] * len(plans)
         if form.where is not None:
             predicates = _predicates(form.where, plans, clock.arch)
+        if form.fields is not None:
+            from ecli_py.render.fields import Fields
+
+            self._fields = Fields(form.fields, sources)
         if form.kind == "csv":
             _check_table(sources)
-        wanted = {id(plan): each for plan, each in zip(plans, zip(names, predicates, strict=True), strict=True)}
-        for source in sources:
-            for plan in source.plans if source.sample is None else ():
-                chosen, predicate = wanted[id(plan)]
-                never = chosen == () or (form.where is not None and predicate is None)
-                self._renderers[id(plan)] = None if never else self._renderer(source, plan, chosen, predicate)
+        labels = _labels(sources) if form.kind == "text" and len(plans) > 1 else [""] * len(plans)
+        origins = [source for source in sources if source.sample is None for _plan in source.plans]
+        for source, plan, label, predicate in zip(origins, plans, labels, predicates, strict=True):
+            if form.where is None or predicate is not None:
+                self._renderers[id(plan)] = self._renderer(source, plan, label, predicate)
 
-    def _renderer(self, source: Source, plan: Plan, names: tuple[str, ...] | None, predicate: Predicate | None) -> _Renderer:
+    def _renderer(self, source: Source, plan: Plan, label: str, predicate: Predicate | None) -> _Renderer | None:
+        """Return what renders events of a type; nothing if none of their members is chosen."""
         form, clock = self._form, self._clock
+        if form.kind != "json":  # members of structs have columns of their own
+            plan = flattened(plan)
+        names = None if self._fields is None else self._fields.names(op.name for op in plan.top_level())
+        if names == ():
+            return None
         tags = tags_of(self._sources, source, plan) if form.kind == "json" else ()
+        before = f"{label}  " if label else ""
         widths: tuple[int, ...] = ()
         if form.kind == "text":
             widths = default_widths(plan, names)
             if form.columns:
-                widths = fit(widths, plan, form.columns - _TIME_WIDTH - 2, names)
+                widths = fit(widths, plan, form.columns - _TIME_WIDTH - 2 - len(before), names)
         style = Style(
             form.kind,
             names,
@@ -132,31 +136,33 @@ class Output:
         )
         title = heading(plan, style)
         if form.kind == "text":
-            title = b"TIME".ljust(_TIME_WIDTH + 2) + title
+            title = b"TIME".ljust(_TIME_WIDTH + 2) + (b"EVENT".ljust(len(before)) if before else b"") + title
             if form.colour:
                 title = b"\x1b[1m%b\x1b[0m" % title
         title += b"\n" if title else b""
-        return _Renderer(make_program(plan, style, predicate), title)
+        return _Renderer(make_program(plan, style, predicate), title, before.encode())
 
     def render(self, chunk: Chunk, limit: int) -> tuple[bytes, int]:
         """Return the lines of a chunk, and how many events they show: at most ``limit``, if that is not negative."""
         if not isinstance(chunk, Samples) or chunk.plan is None:
             return self._render_events(chunk, limit)
-        renderer = self._renderers[id(chunk.plan)]
+        renderer = self._renderers.get(id(chunk.plan))
         if renderer is None:
             return b"", 0
-        prefix = time.strftime("%H:%M:%S  ", time.localtime(self._now())).encode() if self._form.kind == "text" else b""
+        prefix = b""
+        if self._form.kind == "text":
+            prefix = time.strftime("%H:%M:%S  ", time.localtime(self._now())).encode() + renderer.label
         lines, shown, _looked_at = renderer.lines.render(chunk.run, prefix, limit)
-        if shown and self._heading is not renderer and renderer.heading:
-            lines = (b"\n" if self._heading and self._form.kind == "text" else b"") + renderer.heading + lines
-            self._heading = renderer
+        if shown and renderer.heading:  # once for each type: events of several come mixed
+            lines = (b"\n" if self._has_begun and self._form.kind == "text" else b"") + renderer.heading + lines
+            renderer.heading = b""
+        self._has_begun = self._has_begun or bool(shown)
         return lines, shown
 
     def _render_events(self, chunk: Chunk, limit: int) -> tuple[bytes, int]:
         """Render what is no sample of a known type: readings of maps, and bytes that nobody has described."""
         if self._form.where is not None:
             return b"", 0
-        self._heading = self  # whatever comes next has its own
         tags = dict(tags_of(self._sources, chunk.source, None)) if self._form.kind == "json" else {}
         lines: list[str] = []
         if self._decoder is None:
@@ -166,7 +172,7 @@ class Output:
         for event in self._decoder.events(chunk):
             if len(lines) == limit:
                 break
-            shown = self._pick(event) if self._pick else event
+            shown = self._fields.pick(event) if self._fields else event
             if tags:
                 shown = type(event)({**tags, **shown}, event.source, event.type_name)
             lines.append(self._line(shown))
@@ -197,18 +203,29 @@ class _Renderer:
 
     Attributes:
         lines: Renders them.
-        heading: What stands above them.
+        heading: What stands above the first of them; empty when that has been shown.
+        label: What stands before each, behind the time.
     """
 
-    def __init__(self, program: LineProgram, heading: bytes) -> None:
+    def __init__(self, program: LineProgram, heading: bytes, label: bytes) -> None:
         self.lines = Lines(program)
         self.heading = heading
+        self.label = label
 
 
 def tags_of(sources: Sequence[Source], source: Source, plan: Plan | None) -> tuple[tuple[str, str], ...]:
     """Return members that tell the events of several maps, or of several types in one map, apart in JSON: name and text."""
     tags = (("@map", source.name),) if len(sources) > 1 else ()
     return (*tags, ("@type", plan.type_name)) if plan is not None and len(source.plans) > 1 else tags
+
+
+def _labels(sources: Sequence[Source]) -> list[str]:
+    """Return what tells the types of all events apart in columns, each as long as the longest."""
+    types = [(source.name, plan.type_name or source.name) for source in sources if source.sample is None for plan in source.plans]
+    are_distinct = len({name for _map, name in types}) == len(types)
+    labels = [printable(name if are_distinct else f"{map_name}/{name}") for map_name, name in types]
+    width = max(map(len, [*labels, "EVENT"]))
+    return [label.ljust(width) for label in labels]
 
 
 def _predicates(text: str, plans: Sequence[Plan], arch: str) -> list[Predicate | None]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ecli_runtime.decode.events import Event
+from ecli_runtime.decode.plan import flattened
 from ecli_schemas.errors import EcliError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Iterable, Sequence
 
     from ecli_runtime.stream import Source
 
@@ -16,7 +17,8 @@ class Fields:
     """A choice of members.
 
     Args:
-        text: Names separated by commas; with ``-`` before it, a member is left out. Only such: all others are shown.
+        text: Names separated by commas, of members of structs as ``head.pid``; with ``-`` before it, a member is left out. Only
+            such: all others are shown.
         sources: What events there are.
 
     Raises:
@@ -25,28 +27,39 @@ class Fields:
 
     def __init__(self, text: str, sources: Sequence[Source]) -> None:
         words = [word.strip() for word in text.split(",") if word.strip()]
-        self._left_out = frozenset(word[1:] for word in words if word.startswith("-"))
+        self._left_out = [word[1:] for word in words if word.startswith("-")]
         self._shown = [word for word in words if not word.startswith("-")]
         known = list(dict.fromkeys(name for source in sources for name in _members(source)))
         for name in (*self._shown, *self._left_out):
-            if name not in known:
+            if not any(_is_in(each, name) for each in known):
                 raise EcliError(f"--fields: there is no member {name!r}", _nearest(name, known))
 
-    def names(self, members: Collection[str]) -> tuple[str, ...]:
-        """Return the chosen ones of an event's members, in the order to show them."""
-        return tuple(name for name in self._shown or members if name in members and name not in self._left_out)
+    def names(self, members: Iterable[str]) -> tuple[str, ...]:
+        """Return the chosen ones of an event's members, in the order to show them.
+
+        Args:
+            members: Those that would be shown without a choice. A struct that is among them as a whole may be named in part.
+        """
+        names: list[str] = []
+        members = list(members)
+        for word in self._shown or members:
+            names += [each for each in members if _is_in(each, word)] or [word for each in members if _is_in(word, each)]
+        return tuple(name for name in names if not any(_is_in(name, word) for word in self._left_out))
 
     def pick(self, event: Event) -> Event:
-        """Return an event with the chosen members alone. A line of an iterator stays as it is."""
-        if event.source.lines:
-            return event
-        return Event({name: event[name] for name in self.names(event)}, event.source, event.type_name)
+        """Return an event with the chosen members alone."""
+        return Event({name: event[name] for name in self.names(event) if name in event}, event.source, event.type_name)
+
+
+def _is_in(name: str, member: str) -> bool:
+    """Tell whether a name is that of a member, or of one in it."""
+    return name == member or name.startswith(member + ".")
 
 
 def _members(source: Source) -> list[str]:
     if source.sample is not None:
         return ["key", "value"]
-    return [op.name for plan in source.plans for op in plan.top_level()] or ["data"]
+    return [op.name for plan in source.plans for op in flattened(plan).top_level()] or ["data"]
 
 
 def _nearest(name: str, known: list[str]) -> str:

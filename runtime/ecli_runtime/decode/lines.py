@@ -9,7 +9,7 @@ the start of the element, all others from the start of the sample.
 from __future__ import annotations
 
 from ecli_runtime.decode.escapes import ESCAPES, JSON, RAW, SHOWN_JSON, TEXT
-from ecli_runtime.decode.plan import flag_names
+from ecli_runtime.decode.plan import flag_names, flattened
 from ecli_schemas.record import Record
 
 TYPE_CHECKING = False
@@ -42,7 +42,7 @@ class Style(Record):
 
     Attributes:
         kind: JSON lines, columns of text, CSV.
-        fields: Names of top-level members in the order wanted; ``None``: all.
+        fields: Names of members in the order wanted, of members of structs as ``head.pid``; ``None``: all at the top level.
         widths: Of text: code points of each chosen column, 0 for no padding. Too few: no padding for the rest.
         cut: Of text: what is longer than its column loses its middle.
         tags: Of JSON and CSV: (name, text) of members that come first.
@@ -176,10 +176,9 @@ def heading(plan: Plan, style: Style) -> bytes:
     if style.kind == "json":
         return b""
     widths = (*style.widths, *[0] * len(chosen))
-    cells = [
-        (op.name.upper().rjust if _is_right(op) else op.name.upper().ljust)(width)
-        for op, width in zip(chosen, widths, strict=False)
-    ]
+    names = [ESCAPES[TEXT](op.name.upper()).decode() for op in chosen]
+    rights = [_is_right(op) for op in chosen]
+    cells = [name.rjust(width) if right else name.ljust(width) for name, width, right in zip(names, widths, rights, strict=False)]
     return "  ".join(cells).rstrip().encode()
 
 
@@ -240,7 +239,11 @@ def _members(ops: Sequence[Op]) -> dict[str, tuple[Op, Sequence[Op]]]:
 
 def _chosen(plan: Plan, fields: tuple[str, ...] | None) -> list[tuple[Op, Sequence[Op]]]:
     members = _members(plan.ops)
-    return list(members.values()) if fields is None else [members[name] for name in fields]
+    if fields is None:
+        return list(members.values())
+    if not members.keys() >= set(fields):  # members of members
+        members = {**_members(flattened(plan).ops), **members}
+    return [members[name] for name in fields]
 
 
 class _Builder:

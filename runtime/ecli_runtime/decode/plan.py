@@ -27,7 +27,7 @@ from ecli_schemas.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Literal, TypeAlias
 
     from ecli_runtime.btf import Bare, Btf, Member
@@ -127,6 +127,23 @@ class Plan(Record):
         while at < len(self.ops):
             yield self.ops[at]
             at += 1 + self.ops[at].body
+
+
+def flattened(plan: Plan) -> Plan:
+    """Return a plan whose members are those of its structs, named by the way to them: ``head.pid``. Arrays stay as they are."""
+    return plan.replace(ops=tuple(_flat(plan.ops, "")))
+
+
+def _flat(ops: Sequence[Op], before: str) -> Iterator[Op]:
+    at = 0
+    while at < len(ops):
+        op, body = ops[at], ops[at + 1 : at + 1 + ops[at].body]
+        if op.code == "struct" and body and not op.meaning:
+            yield from _flat(body, f"{before}{op.name}.")
+        else:
+            yield op.replace(name=before + op.name)
+            yield from body
+        at += 1 + op.body
 
 
 def event_type_id(btf: Btf, name: str, type_id: int | None) -> int | None:

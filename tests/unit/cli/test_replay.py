@@ -62,7 +62,7 @@ def test_text_shows_when_samples_were_taken(ecli: Ecli, recording: Path) -> None
 
 def test_fields_and_count(ecli: Ecli, recording: Path) -> None:
     outcome = ecli("replay", recording, "--fields", "comm,pid", "--count=2")
-    assert [line.split()[1:] for line in outcome.stdout.splitlines()] == [["COMM", "PID"], ["sh", "0"], ["sh", "1"]]
+    assert [line.split()[2:] for line in outcome.stdout.splitlines()] == [["COMM", "PID"], ["sh", "0"], ["sh", "1"]]
     assert outcome.closing_line.startswith("2 events, 0 lost, ")
     ecli("replay", recording, "--fields", "com").fails("there is no member 'com'", "did you mean comm?")
     ecli("replay", recording, "--count", "0").fails("--count")
