@@ -33,9 +33,10 @@ MACHINE_CODE = MODULE.removesuffix(".wasm") + ".cwasm"
 _JOB = Struct("<13I")  # struct job of native/program.h
 _PAGE = 65536
 _ALL = 0xFFFF_FFFF
-# What is read and written in one call: small enough for the caches of a processor, large enough for the call not to count.
-_INPUT_BYTES = 256 << 10
-_OUTPUT_BYTES = 512 << 10
+# What is read and written in one call: a usual run and its lines, so that these are copied once, and few enough for the caches
+# of a processor.
+_INPUT_BYTES = 1 << 20
+_OUTPUT_BYTES = 1 << 20
 _PREFIX_BYTES = 1024
 # Longer records and lines are left to Python, which has no memory that would have to be grown for them.
 _MAX_RECORD_BYTES = 16 << 20
@@ -156,6 +157,7 @@ class WasmLines:
         header = int.from_bytes(run.length.to_bytes(4, sys.byteorder), "little")
         lines: list[bytes] = []
         shown = consumed = 0
+        written = output
         step = max(_INPUT_BYTES // run.stride, 1) * run.stride
         data = memoryview(run.data)
         for at in range(0, len(data), step):
@@ -167,11 +169,14 @@ class WasmLines:
             while index < count and shown != limit:
                 _JOB.pack_into(
                     *(view, self._job, self._input, count, run.stride, run.length, header, self._prefix, len(prefix)),
-                    *(output, end, limit if limit >= 0 else _ALL, index, shown, consumed),
+                    *(written, end, limit if limit >= 0 else _ALL, index, shown, consumed),
                 )
                 self._call(self._address, self._job)
                 *_same, written, _end, _limit, index, shown, consumed = _JOB.unpack_from(view, self._job)
-                lines.append(bytes(view[output:written]))
+                if written >= end:
+                    lines.append(bytes(view[output:written]))
+                    written = output
+        lines.append(bytes(view[output:written]))
         return b"".join(lines), shown, consumed
 
     def _longest_line(self, length: int) -> int:

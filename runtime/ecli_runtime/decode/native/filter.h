@@ -157,8 +157,13 @@ static u32 string_size(const u8 *at, u32 size)
 	return length;
 }
 
+INLINE bool is_in_range(const struct predicate *step, const u8 *payload, bool is_big_endian)
+{
+	return read(payload, &step->place, is_big_endian) - step->low <= step->high;
+}
+
 /* Nearly all predicates compare integers with constants: results are then the bits of one word. */
-INLINE bool is_in_ranges(const struct program *program, const u8 *payload)
+static __attribute__((noinline)) bool are_in_ranges(const struct program *program, const u8 *payload)
 {
 	u64 results = 0;
 
@@ -173,10 +178,8 @@ INLINE bool is_in_ranges(const struct program *program, const u8 *payload)
 		case NOT:
 			results ^= 1;
 			break;
-		default: {
-			u64 value = read(payload, &step->place, program->is_big_endian);
-			results = results << 1 | (value - step->low <= step->high);
-		}
+		default:
+			results = results << 1 | is_in_range(step, payload, program->is_big_endian);
 		}
 	}
 	return results & 1;
@@ -194,11 +197,9 @@ COLD bool is_shown(const struct program *program, const u8 *payload, u32 length)
 		case INT_VALUE:
 			*top++ = (struct item){.number = (s128)read_any(payload, place, program->is_big_endian)};
 			break;
-		case RANGE: {
-			u64 value = read(payload, place, program->is_big_endian);
-			*top++ = (struct item){.number = value - step->low <= step->high};
+		case RANGE:
+			*top++ = (struct item){.number = is_in_range(step, payload, program->is_big_endian)};
 			break;
-		}
 		case DOUBLE_VALUE: {
 			u64 value = read(payload, place, program->is_big_endian);
 			*top++ = (struct item){.is_double = true, .real = as_double(value, place->bits)};

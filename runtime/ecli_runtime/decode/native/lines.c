@@ -277,27 +277,60 @@ APART u8 *put_cells(u8 *out, const struct program *program, const u8 *base, cons
 	return follow(out, program, base, end, true);
 }
 
-__attribute__((export_name("render"))) void render(const struct program *program, struct job *job)
+/* One comparison is what most predicates are, and then this is all there is to a record that is passed over. */
+INLINE bool is_wanted(const struct program *program, const u8 *payload, u32 length)
+{
+	if (!program->where_count)
+		return true;
+	if (!program->is_simple)
+		return is_shown(program, payload, length);
+	if (program->where_count > 1)
+		return are_in_ranges(program, payload);
+	return is_in_range(program->where, payload, program->is_big_endian);
+}
+
+INLINE u8 *put_line(u8 *out, const struct program *program, const struct job *job, const u8 *payload)
+{
+	u8 *line = out;
+
+	out = put(out, job->prefix, job->prefix_size);
+	out = (program->has_cells ? put_cells : put_plain_line)(out, program, payload, payload + job->length);
+	if (program->is_stripped)
+		while (out > line && out[-1] == ' ')
+			out--;
+	*out++ = '\n';
+	return out;
+}
+
+/* Go on to the next record that is wanted; return its payload, or NULL at the end. */
+APART const u8 *next_wanted(const struct program *program, struct job *job)
 {
 	const u8 *record = job->data + (size_t)job->index * job->stride;
+	const u32 count = job->count, header = job->header, stride = job->stride;
+	u32 index = job->index, consumed = job->consumed;
+	const u8 *found = NULL;
+
+	for (; index < count && !found; index++, record += stride) {
+		if (load32(record) != header)
+			continue;
+		consumed++;
+		if (is_wanted(program, record + 8, job->length))
+			found = record + 8;
+	}
+	job->index = index;
+	job->consumed = consumed;
+	return found;
+}
+
+__attribute__((export_name("render"))) void render(const struct program *program, struct job *job)
+{
 	u8 *out = job->out;
 
-	for (; job->index < job->count && job->shown < job->limit && out < job->out_end; record += job->stride) {
-		const u8 *payload = record + 8;
-		job->index++;
-		if (load32(record) != job->header)
-			continue;
-		job->consumed++;
-		if (program->is_simple ? !is_in_ranges(program, payload)
-				       : program->where_count && !is_shown(program, payload, job->length))
-			continue;
-		u8 *line = out;
-		out = put(out, job->prefix, job->prefix_size);
-		out = (program->has_cells ? put_cells : put_plain_line)(out, program, payload, payload + job->length);
-		if (program->is_stripped)
-			while (out > line && out[-1] == ' ')
-				out--;
-		*out++ = '\n';
+	while (job->shown < job->limit && out < job->out_end) {
+		const u8 *payload = next_wanted(program, job);
+		if (!payload)
+			break;
+		out = put_line(out, program, job, payload);
 		job->shown++;
 	}
 	job->out = out;
