@@ -7,7 +7,7 @@ import os
 import sys
 from io import TextIOWrapper
 
-from ecli_py.report import report, write_out
+from ecli_py.report import UsageError, report, write_out
 from ecli_schemas.errors import EcliError
 
 TYPE_CHECKING = False
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EcliError as error:
         _settle_stdout()
         report(error)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     except BrokenPipeError:  # whoever read our output has enough
         _settle_stdout()
         return 0
@@ -51,10 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepare_streams() -> None:
-    """Let output go nowhere where its descriptor is closed, and escape characters that the terminal's encoding lacks."""
-    for name in ("stdout", "stderr"):
+    """Open what is closed of the standard streams to nowhere, and escape characters that the terminal's encoding lacks.
+
+    In the order of their descriptors, since each gets the lowest one that is free: no file that is opened later may become one
+    of them.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  it stays open to the end
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  it stays open to the end
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 

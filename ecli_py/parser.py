@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
-from ecli_py.report import report
+from ecli_py.report import report, terminal_columns, write_out
 from ecli_schemas.errors import EcliError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 
 class HelpFormatter(argparse.HelpFormatter):
     """argparse's formatter, told the width: finding it out by itself imports shutil and with it every compression module."""
 
     def __init__(self, prog: str) -> None:
-        try:
-            width = os.get_terminal_size(1).columns - 2
-        except OSError:
-            width = 98
-        super().__init__(prog, max_help_position=32, width=max(width, 40))
+        super().__init__(prog, max_help_position=32, width=max((terminal_columns() or 100) - 2, 40))
 
     def _format_text(self, text: str) -> str:
         """Lay out a paragraph; argparse would also replace ``%(prog)s``, in texts of packages too."""
@@ -41,6 +36,13 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             conflict_handler="resolve",
         )
+
+    def print_help(self, file: Any = None) -> None:
+        """Write the help to stdout: argparse itself would not notice a full disk."""
+        if file is not None:
+            super().print_help(file)
+        else:
+            write_out(self.format_help())
 
     def error(self, message: str) -> NoReturn:
         """Report wrong usage and exit with status 2."""

@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from ecli_schemas.errors import EcliError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
+
+
+class UsageError(EcliError):
+    """The command line is wrong: the exit status is 2."""
+
+
+def terminal_columns() -> int:
+    """Return the width of the terminal that stdout is; 0: it is none, or has no width. ``COLUMNS`` comes first, as everywhere."""
+    if not sys.stdout.isatty():
+        return 0
+    said = os.environ.get("COLUMNS", "")
+    try:
+        return int(said) if said.isascii() and said.isdigit() and 0 < int(said) < 10_000 else os.get_terminal_size(1).columns
+    except OSError:
+        return 0
+
+
+def in_colour(stream: TextIO) -> bool:
+    """Tell whether a stream is a terminal that shows colours, and nobody minds (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def printable(text: str) -> str:

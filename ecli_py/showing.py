@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
+from ecli_py.report import UsageError, in_colour, terminal_columns
 from ecli_schemas.errors import EcliError
 
 TYPE_CHECKING = False
@@ -36,18 +36,15 @@ def make_format(arguments: Values) -> Format:
     """Return how the user wants to see events, by the values of :data:`OUTPUT_OPTIONS`.
 
     Raises:
-        EcliError: They exclude each other.
+        UsageError: They exclude each other.
     """
     from ecli_py.output import Format
 
     if arguments.json and arguments.csv:
-        raise EcliError("--json and --csv exclude each other", "choose one")
+        raise UsageError("--json and --csv exclude each other", "choose one")
     kind: Literal["json", "csv", "text"] = "json" if arguments.json else "csv" if arguments.csv else "text"
-    columns = 0
-    if kind == "text" and sys.stdout.isatty():
-        columns = os.get_terminal_size(1).columns
-    colour = bool(columns) and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-    return Format(kind, arguments.fields, arguments.where, columns, colour)
+    columns = terminal_columns() if kind == "text" else 0
+    return Format(kind, arguments.fields, arguments.where, columns, bool(columns) and in_colour(sys.stdout))
 
 
 def parse_count(text: str) -> int:

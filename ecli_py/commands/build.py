@@ -82,6 +82,9 @@ def main(words: list[str]) -> int:
     )
     output = arguments.output or sources[0].with_name(sources[0].name.partition(".")[0] + ".json")
 
+    if any(output.resolve() == path.resolve() for path in arguments.sources):
+        raise EcliError(f"{output} is a source, which the package would replace", "choose another name with -o FILE")
+
     def build_once() -> int:
         try:
             result = build(request)
@@ -138,6 +141,8 @@ def _split_sources(paths: list[Path]) -> tuple[tuple[Path, ...], Path | None]:
     for path in paths:
         if path.is_dir():
             raise EcliError(f"{path} is a directory", "name C files")
+        if path.suffix not in (".c", ".h"):
+            raise EcliError(f"{path} is no C file", "name files that end in .c")
     if not sources or len(headers) > 1:
         raise EcliError("expected C files, and one header at most", "for example: ecli-py build tool.bpf.c tool.h")
     return sources, headers[0] if headers else None
@@ -145,9 +150,13 @@ def _split_sources(paths: list[Path]) -> tuple[tuple[Path, ...], Path | None]:
 
 def _btf_files(words: list[str]) -> dict[str, Path]:
     """Return machine (empty: all) → file."""
+    from ecli_packager.toolchain import find_arch
+
     found = {}
     for word in words:
         arch, equals, file = word.partition("=")
+        if equals:
+            find_arch(arch)
         found[arch if equals else ""] = Path(file if equals else word)
     return found
 
@@ -158,7 +167,9 @@ def _exports(words: list[str]) -> dict[str, list[str]]:
         name, equals, type_name = word.partition("=")
         if not (name and equals and type_name):
             raise EcliError(f"--export {word}: expected MAP=TYPE", "for example --export 'events=struct event'")
-        exports.setdefault(name.strip(), []).append(type_name.strip())
+        types = exports.setdefault(name.strip(), [])
+        if type_name.strip() not in types:
+            types.append(type_name.strip())
     return exports
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import TYPE_CHECKING
 
 from ecli_py.parser import Parser
-from ecli_py.report import printable, write_out
+from ecli_py.report import in_colour, printable, write_out
 from ecli_runtime.checkup import check_machine
 
 if TYPE_CHECKING:
@@ -35,8 +34,7 @@ def main(words: list[str]) -> int:
         found = [{name: getattr(each, name) for name in names} for each in findings]
         write_out(json.dumps({"runs_packages": can_run, "findings": found}, indent=2) + "\n")
     else:
-        colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        write_out("".join(line + "\n" for line in _lines(findings, colour)))
+        write_out("".join(line + "\n" for line in _lines(findings, in_colour(sys.stdout))))
     return 0 if can_run else 1
 
 

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from ecli_py.parser import Parser
+from ecli_py.report import write_out
 from ecli_schemas.errors import EcliError
 
 KINDS = {
@@ -43,7 +44,7 @@ def main(words: list[str]) -> int:
         raise EcliError(f"{path} is there already", "choose another name, or remove it first") from error
     except OSError as error:
         raise EcliError(f"cannot write {path}: {error.strerror}", "choose another place") from error
-    sys.stdout.write(f"{path}\n")
+    write_out(f"{path}\n")
     if sys.stderr.isatty():
         sys.stderr.write(f"next: ecli-py build {path} && sudo ecli-py run {path.parent / name}.json\n")
     return 0

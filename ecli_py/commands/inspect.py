@@ -88,8 +88,7 @@ def _write_object(path: str, elf: bytes) -> None:
                 raise EcliError(
                     "the object is binary data, and standard output is a terminal", "write it to a file: --object FILE"
                 )
-            sys.stdout.buffer.write(elf)
-            sys.stdout.buffer.flush()
+            write_out(elf)
         elif os.path.exists(path) and not os.path.isfile(path):  # a pipe or /dev/null
             with open(path, "wb") as file:
                 file.write(elf)

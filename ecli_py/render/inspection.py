@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import textwrap
 
 from ecli_py.render.plain import columns, one_line, size_text
+from ecli_py.report import in_colour, terminal_columns
 from ecli_runtime.globals import KCONFIG
 
 TYPE_CHECKING = False
@@ -33,8 +33,7 @@ _DIALECTS = {"ecli-py": "of ecli-py, format {format}", "eunomia-bpf": "of eunomi
 
 def render(document: dict[str, Any]) -> str:
     """Return the text of an inspection (:class:`ecli_py.inspection.Inspection`), with headings in bold on a terminal."""
-    on_terminal = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-    style = _Style(on_terminal)
+    style = _Style(in_colour(sys.stdout))
     blocks = [_title(document, style), *_warning(document, style)]
     for heading, lines in _sections(document):
         blocks.append([style.bold(heading), *(lines or ["  none"])])
@@ -42,21 +41,18 @@ def render(document: dict[str, Any]) -> str:
 
 
 class _Style:
-    def __init__(self, on_terminal: bool) -> None:
-        self._on_terminal = on_terminal
+    def __init__(self, in_colour: bool) -> None:
+        self._in_colour = in_colour
 
     def bold(self, text: str) -> str:
-        return f"\x1b[1m{text}\x1b[0m" if self._on_terminal else text
+        return f"\x1b[1m{text}\x1b[0m" if self._in_colour else text
 
     def red(self, text: str) -> str:
-        return f"\x1b[1;31m{text}\x1b[0m" if self._on_terminal else text
+        return f"\x1b[1;31m{text}\x1b[0m" if self._in_colour else text
 
 
 def _width() -> int:
-    try:
-        return max(os.get_terminal_size(1).columns - 1, 40)
-    except OSError:
-        return 100
+    return max((terminal_columns() or 101) - 1, 40)
 
 
 def _wrapped(text: str, indent: str = "  ", hanging: str | None = None) -> list[str]:

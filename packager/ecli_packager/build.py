@@ -18,17 +18,15 @@ from ecli_packager.dwarf import Declarations, read_declarations
 from ecli_packager.errors import CompileError, ExportError, ToolchainError
 from ecli_packager.exports import TypeFinder, calls_of, check_header, header_structs
 from ecli_packager.names import composite, find_type, nameable, type_at
+from ecli_packager.registers import reads_registers
 from ecli_packager.tags import Said, infer_tags, said_tag, same_sizes
 from ecli_packager.values import Contents
 from ecli_packager.vmlinux import header_directory
 from ecli_runtime.behaviour import analyse
-from ecli_runtime.btf import KIND_STRUCT, Btf, Enum
+from ecli_runtime.btf import Btf, Enum
 from ecli_runtime.libbpf._ffi import lib
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenObject
 from ecli_schemas.model import Build, Package
-
-# What programs read registers through; it differs by machine, and with it the object.
-_REGISTER_STRUCTS = ("pt_regs", "user_pt_regs", "user_regs_struct")
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ def build(request: Request) -> Result:
         types = finder.choose(event_maps, [call for unit in units for call in unit.calls], said)
         absent = {c_name for names in types.values() for c_name in names if find_type(opened.btf, c_name) is None}
         _refuse_unreachable(absent - {struct.c_name for struct in declared.structs}, units, compilers[0])
-        bound = any(opened.btf.find(each, KIND_STRUCT) for each in _REGISTER_STRUCTS)
+        bound = reads_registers(linked, opened.btf)
         btf = opened.btf
     objects = {compiler.arch.name: _object(compiler, units, absent) for compiler in compilers[1:]}
     if absent:

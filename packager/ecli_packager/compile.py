@@ -137,7 +137,8 @@ class Compiler:
             out = Path(temporary) / "out.o"
             # Types are referenced from a wrapper around the source: the author's file stays as it is.
             text = _wrapper(source.name, referenced) if referenced else None
-            what = ["-x", "c", "-"] if referenced else [source.name]
+            name = f"./{source.name}" if source.name.startswith("-") else source.name  # or else it would be an option
+            what = ["-x", "c", "-"] if referenced else [name]
             done = subprocess.run(
                 [*self._command(source.resolve().parent), *flags, "-c", "-o", str(out), *what],
                 cwd=source.resolve().parent,

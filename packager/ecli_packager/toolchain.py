@@ -61,16 +61,24 @@ def host_arch() -> Arch:
     return ARCHES[machine]
 
 
+def find_arch(name: str) -> Arch:
+    """Return a machine by its name.
+
+    Raises:
+        ToolchainError: It is not supported.
+    """
+    if name not in ARCHES:
+        raise ToolchainError(f"architecture {name!r} is not supported", f"supported: {', '.join(ARCHES)}")
+    return ARCHES[name]
+
+
 def find_arches(names: Sequence[str]) -> list[Arch]:
     """Return machines by name, this one if none is named; the first has the byte order of this one.
 
     Raises:
         ToolchainError: One is not supported, or none has this machine's byte order, in which the object is examined.
     """
-    for name in names:
-        if name not in ARCHES:
-            raise ToolchainError(f"architecture {name!r} is not supported", f"supported: {', '.join(ARCHES)}")
-    found = [ARCHES[name] for name in dict.fromkeys(names)] or [host_arch()]
+    found = [find_arch(name) for name in dict.fromkeys(names)] or [host_arch()]
     native = "bpfel" if sys.byteorder == "little" else "bpfeb"
     found.sort(key=lambda arch: arch.target != native)
     if found[0].target != native:

@@ -58,6 +58,23 @@ def test_an_object_that_reads_registers_is_for_its_machine(tmp_path: Path) -> No
     assert built.arches == (os.uname().machine,)
 
 
+@pytest.mark.parametrize(
+    ("section", "body", "bound"),
+    [
+        ("tp/sched/sched_process_exec", "return BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), pid);", False),
+        ("raw_tp/sys_enter", "return PT_REGS_PARM1_CORE((struct pt_regs *)ctx) == 1;", True),
+        ("perf_event", "return ((struct bpf_perf_event_data *)ctx)->sample_period == 1;", False),
+        ("perf_event", "return PT_REGS_IP(&((struct bpf_perf_event_data *)ctx)->regs) == 1;", True),
+    ],
+)
+def test_registers_are_what_is_read_and_not_what_its_types_have(tmp_path: Path, section: str, body: str, bound: bool) -> None:
+    includes = '#include "vmlinux.h"\n' + "".join(
+        f"#include <bpf/bpf_{name}.h>\n" for name in ("helpers", "tracing", "core_read")
+    )
+    text = f'{includes}SEC("{section}") int run(void *ctx) {{ {body} }}\nchar LICENSE[] SEC("license") = "GPL";\n'
+    assert package(tmp_path, text).arches == ((os.uname().machine,) if bound else ())
+
+
 def test_registers_of_another_machine_need_its_types(tmp_path: Path) -> None:
     other = "aarch64" if os.uname().machine == "x86_64" else "x86_64"
     done = build(tmp_path, REGISTERS, "--arch", other)

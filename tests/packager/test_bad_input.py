@@ -47,6 +47,24 @@ def test_a_directory_as_source(build: Ecli) -> None:
     build("build", ".").fails(". is a directory")
 
 
+@pytest.mark.parametrize("name", ["tool.json", "/dev/null", "-"])
+def test_a_source_that_is_no_c_file(build: Ecli, tmp_path: Path, name: str) -> None:
+    (tmp_path / "tool.json").write_text("{}")
+    build("build", name).fails(f"error: {name} is no C file", "end in .c")
+    assert (tmp_path / "tool.json").read_text() == "{}"
+
+
+def test_a_package_does_not_replace_its_source(build: Ecli, tmp_path: Path) -> None:
+    path = source(tmp_path)
+    text = path.read_text()
+    build("build", "tool.bpf.c", "-o", path).fails("is a source, which the package would replace", "-o FILE")
+    assert path.read_text() == text
+
+
+def test_btf_of_a_machine_that_there_is_not(build: Ecli, tmp_path: Path) -> None:
+    build("build", source(tmp_path), "--btf", "mips=gone").fails("architecture 'mips' is not supported", "x86_64, aarch64")
+
+
 def test_source_that_is_no_text(build: Ecli, tmp_path: Path) -> None:
     (tmp_path / "tool.bpf.c").write_bytes(bytes(range(256)) * 4)
     build("build", "tool.bpf.c").fails("tool.bpf.c:1:2: error: ", "compilation failed", hint=False)

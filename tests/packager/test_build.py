@@ -79,6 +79,11 @@ def test_a_typedef_of_an_anonymous_struct(make: Make) -> None:
     assert types(package) == {"events": ["event_t"]}
 
 
+def test_a_name_that_looks_like_an_option(make: Make) -> None:
+    text = "struct event { int pid; };\nRING(events);" + PROGRAM % (SEND % ("struct event", "events"))
+    assert types(make(text, name="-x.bpf.c")) == {"events": ["event"]}
+
+
 def test_two_maps_and_two_types_in_one(make: Make) -> None:
     sends = (("struct a", "x"), ("struct b", "y"), ("struct a", "y"))
     body = " ".join("{" + SEND % send + "}" for send in sends)

@@ -225,7 +225,30 @@ def test_a_missing_package_is_all_that_is_missing(ecli: Ecli) -> None:
     assert "rest" not in ecli("run", "--json").stderr
 
 
-@pytest.mark.parametrize("words", [["inspect", SMALL], ["inspect", SMALL, "--json"], ["schema", SMALL], ["--version"]])
+def test_formats_that_exclude_each_other(ecli: Ecli) -> None:
+    outcome = ecli("replay", SMALL, "--json", "--csv")
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert outcome.stderr == "error: --json and --csv exclude each other\nhint: choose one\n"
+
+
+@pytest.mark.parametrize("command", ["run", "replay", "inspect", "schema"])
+def test_standard_input_that_is_closed(ecli: Ecli, command: str) -> None:
+    replace(ecli, prefix=["sh", "-c", 'exec "$@" <&-', "sh"])(command, "-").fails("error: ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["inspect", SMALL],
+        ["inspect", SMALL, "--json"],
+        ["inspect", SMALL, "--object", "-"],
+        ["schema", SMALL],
+        ["init", "tool"],
+        ["--version"],
+        ["--help"],
+        ["run", "--help"],
+    ],
+)
 def test_a_result_that_cannot_be_written(ecli: Ecli, words: list[str | Path]) -> None:
     replace(ecli, prefix=["sh", "-c", 'exec "$@" > /dev/full', "sh"])(*words).fails("standard output", "No space left on device")
 
