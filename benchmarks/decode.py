@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from random import Random
 from struct import pack
 
 from benchmarks import tools
@@ -28,6 +29,9 @@ RUN_RECORDS = 4096
 SPAN_NS = 120_000_000
 
 KINDS = ("OPEN", "CLOSE", "READ", "WRITE")
+# Each with an id, a parent, names and a control group that do not change.
+PROCESSES = 256
+_OF_PROCESS = ("pid", "ppid", "comm", "parent", "cgroup")
 WORDS = [f"/usr/lib/x86_64-linux-gnu/lib{index}.so" for index in range(512)]
 
 
@@ -82,14 +86,16 @@ def plan_of(shape: Shape) -> Plan:
 
 
 def samples_of(shape: Shape) -> Iterator[bytes]:
-    """Yield the samples, with what real ones have: a clock, few process ids, small results."""
+    """Yield the samples, with what real ones have: a clock, processes with names of their own, and calls, all else by chance."""
+    chance = Random(1)
     for index in range(RECORDS):
         parts = []
         for place, (name, kind) in enumerate(shape.members):
+            if name.startswith("pid"):
+                process = chance.randrange(PROCESSES)
+            number = process if name.startswith(_OF_PROCESS) else chance.randrange(len(WORDS))
             if kind.startswith("char"):
-                text = WORDS[(index * 7 + place) % len(WORDS)]
-                if name.startswith("comm"):
-                    text = f"worker{index % 8}"
+                text = f"worker{number % 8}" if name.startswith("comm") else WORDS[(number * 7 + place) % len(WORDS)]
                 if shape.distinct:
                     text = f"{text[:8]}{index}.{place}"
                 size = int(kind[5:-1])
@@ -97,13 +103,13 @@ def samples_of(shape: Shape) -> Iterator[bytes]:
             elif kind == "u64":
                 parts.append(pack("<Q", 1_000_000_000_000 + index * 1013))
             elif kind == "u32":
-                parts.append(pack("<I", 1000 + (index * 13 + place) % 256))
+                parts.append(pack("<I", 1000 + number * 13 + place))
             elif kind == "s32":
-                parts.append(pack("<i", -(index % 3)))
+                parts.append(pack("<i", -(number % 3)))
             elif kind == "kind":
-                parts.append(pack("<I", index % len(KINDS)))
+                parts.append(pack("<I", number % len(KINDS)))
             else:
-                parts.append(bytes([index & 1]))
+                parts.append(bytes([number & 1]))
         yield b"".join(parts)
 
 

@@ -57,11 +57,13 @@ def test_lines_of_any_type(backend: type[PythonLines], case: tuple[Plan, Style, 
 
 
 @without_deadline
-@given(case=cases())
-def test_lines_whose_values_never_repeat(case: tuple[Plan, Style, list[bytes]]) -> None:
+@given(case=cases(), data=st.data())
+def test_lines_whose_values_never_repeat(case: tuple[Plan, Style, list[bytes]], data: st.DataObject) -> None:
     plan, style, samples = case
     lines = PythonLines(make_program(plan, style))
-    lines.direct = set(range(len(lines.program.code)))
+    code = range(len(lines.program.code))
+    lines.direct = data.draw(st.just(set(code)) | st.sets(st.integers(0, len(code))))
+    lines.apart = data.draw(st.just(set(code)) | st.sets(st.integers(0, len(code))))
     lines.compile()
     assert lines.render(Run.of(samples), b"", -1)[0] == b"".join(line(plan, style, sample) for sample in samples)
 

@@ -1,8 +1,9 @@
 """Line programs in plain Python: one function made for each program, which renders a whole run.
 
 A row is one ``bytes % tuple``: the template has all that is constant, :mod:`struct` unpacks the rest, and what takes longer than
-printing a number is looked up in a table of what was written for that value before. Generated code holds nothing but names that
-are made here and numbers; whatever comes from a package is a constant beside it.
+printing a number is looked up in a table of what was written for that value before. Values beside each other that tend to repeat
+together (a process's id, name and control group) are looked up together. Generated code holds nothing but names that are made
+here and numbers; whatever comes from a package is a constant beside it.
 """
 
 from __future__ import annotations
@@ -27,14 +28,18 @@ _MAX_UNROLLED = 64
 _MEMO_ENTRIES = 4096
 # Longer strings are not kept: together they could fill the memory.
 _MEMO_KEY_BYTES = 256
-# Rows after which a memo must have known three values out of five, or is given up.
+# Rows after which a memo must have known three values out of five, or is given up; of neighbours nine out of ten, because what
+# takes time is to write them all for one that is new.
 _TRIAL_ROWS = 2048
+_MISSES, _MISSES_OF_NEIGHBOURS = 0.4, 0.1
 # Strides differ where samples end in a flexible array.
 _MAX_LAYOUTS = 64
 
 _LETTERS = {8: "b", 16: "h", 32: "i", 64: "q"}
 _SIZES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _RAW_KINDS = frozenset(("string", "port", "ipv4", "ipv6", "mac"))
+# What may repeat together with its neighbours, if it has no more than 32 bits or is a text.
+_NEIGHBOURS = frozenset(("int", "hex", "bool", "names", "flags", "dev", *_RAW_KINDS))
 
 
 class PythonLines:
@@ -47,6 +52,7 @@ class PythonLines:
     Attributes:
         program: The program.
         direct: Instructions whose values hardly repeat, so that no memo is kept for them.
+        apart: Instructions whose values hardly repeat together with what stands before them.
     """
 
     def __init__(self, program: LineProgram, symbol: Callable[[int], str] | None = None) -> None:
@@ -58,14 +64,16 @@ class PythonLines:
 
             self._is_shown = compile_predicate(program.where, program.byteorder)
         self.direct: set[int] = set()
+        self.apart: set[int] = set()
         self._rows = 0
         self.compile()
 
     def compile(self) -> None:
-        """Make the function anew, with no memos for the instructions of ``direct``."""
-        compiler = _Compiler(self.program, self.direct, self._symbol)
+        """Make the function anew, with the memos that ``direct`` and ``apart`` leave."""
+        compiler = _Compiler(self.program, self.direct, self.apart, self._symbol)
         self._function, self._template, self._scope = compiler.compile()
         self._memos = compiler.memos
+        self._are_new = True
         self._layouts: dict[int, list[Struct]] = {}
 
     def render(self, run: Run, prefix: bytes, limit: int) -> tuple[bytes, int, int]:
@@ -114,17 +122,25 @@ class PythonLines:
         self._rows += count
         if self._rows < _TRIAL_ROWS:
             return
-        useless = {index for index, memo in self._memos.items() if memo.misses > self._rows * 0.4}
+        # A new memo misses each value once, however often it will come.
+        useless = [values for values, memo in self._memos.items() if memo.misses > self._rows * _allowed(values)]
+        if self._are_new:
+            useless, self._are_new = [], False
         for memo in self._memos.values():
             memo.misses = 0
         self._rows = 0
         if useless:
-            self.direct |= useless
+            self.direct.update(values[0] for values in useless if len(values) == 1)
+            self.apart.update(values[len(values) // 2] for values in useless if len(values) > 1)
             self.compile()
 
 
+def _allowed(values: tuple[int, ...]) -> float:
+    return _MISSES if len(values) == 1 else _MISSES_OF_NEIGHBOURS
+
+
 class _Memo(dict):  # type: ignore[type-arg]
-    """What was written for a value; forgets everything when it is full."""
+    """What was written for a value, or for the bytes of some; forgets everything when it is full."""
 
     __slots__ = ("misses", "write")
 
@@ -192,14 +208,15 @@ class _Scope:
 class _Compiler:
     """Makes the functions of a program."""
 
-    def __init__(self, program: LineProgram, direct: set[int], symbol: Callable[[int], str] | None) -> None:
+    def __init__(self, program: LineProgram, direct: set[int], apart: set[int], symbol: Callable[[int], str] | None) -> None:
         self._program = program
         self._code = program.code
         self._direct = direct
+        self._apart = apart
         self._symbol = symbol
         self._order = program.byteorder
         self._rows = _Scope(self._order)
-        self.memos: dict[int, _Memo] = {}
+        self.memos: dict[tuple[int, ...], _Memo] = {}  # by the instructions whose values it holds
         self._globals: dict[str, Any] = {"__builtins__": {"int": int, "len": len, "range": range, "zip": zip}}
 
     def compile(self) -> tuple[Callable[..., list[bytes]], bytes, _Scope]:
@@ -250,6 +267,13 @@ class _Compiler:
         index = first
         while index < last:
             instruction = self._code[index]
+            if scope is self._rows and not isinstance(instruction, Text):
+                values, end, place = self._neighbours(index, last)
+                if len(values) > 1:
+                    template.append(b"%b")
+                    arguments.append(self._together(scope, values, index, end, place, base))
+                    index = end
+                    continue
             index += 1
             if isinstance(instruction, Text):
                 template.append(instruction.text.replace(b"%", b"%%"))
@@ -269,6 +293,44 @@ class _Compiler:
             index = end
         return b"".join(template), arguments
 
+    def _neighbours(self, first: int, last: int) -> tuple[tuple[int, ...], int, range]:
+        """Return the values from an instruction on that may repeat together, the end of their instructions, and their bytes."""
+        values: list[int] = []
+        index = end = first
+        place = range(0)
+        while index < last:
+            instruction = self._code[index]
+            if isinstance(instruction, Cell) and instruction.body == 1:
+                index += 1
+                instruction = self._code[index]
+            if isinstance(instruction, Value):
+                bits = instruction.bit_size
+                begin, behind = instruction.bit_offset // 8, (instruction.bit_offset + bits + 7) // 8
+                if values:
+                    begin, behind = min(begin, place.start), max(behind, place.stop)
+                if (
+                    instruction.kind not in _NEIGHBOURS
+                    or index in self._direct
+                    or (values and index in self._apart)
+                    or not bits > 0
+                    or (bits > 32 and instruction.kind in ("int", "hex"))
+                    or behind - begin > _MEMO_KEY_BYTES
+                ):
+                    break
+                values.append(index)
+                end, place = index + 1, range(begin, behind)
+            elif not isinstance(instruction, Text):
+                break
+            index += 1
+        return tuple(values), end, place
+
+    def _together(self, scope: _Scope, values: tuple[int, ...], first: int, last: int, place: range, base: int) -> str:
+        """Return the argument that writes values and what is between them, looked up by their bytes."""
+        if values not in self.memos:
+            write = self._element(first, last, -place.start)
+            self.memos[values] = self._globals[f"g{first}"] = _Memo(lambda key: write(key, 0, 0))
+        return f"g{first}[{scope.variable(base + place.start, len(place), f'{len(place)}s')}]"
+
     def _cell(self, scope: _Scope, first: int, last: int, cell: Cell, base: int) -> tuple[bytes, list[str]]:
         inner = self._code[first]
         if last - first == 1 and isinstance(inner, Value):
@@ -284,17 +346,7 @@ class _Compiler:
         if loop.count is not None and loop.count * self._values(first, last) <= _MAX_UNROLLED:
             rows = [self._row(scope, first, last, start + index * loop.stride) for index in range(loop.count)]
             return b",".join(row[0] for row in rows), [argument for row in rows for argument in row[1]]
-        element = _Scope(self._order)
-        template, arguments = self._row(element, first, last, 0)
-        self._globals[f"t{first}"] = template
-        self._globals[f"s{first}"] = element.structs(0)
-        unpack = [f"{targets} = s{first}[{layer}].unpack_from(data, at)" for layer, targets in enumerate(element.targets())]
-        self._define(
-            f"e{first}",
-            "data, at, end",
-            *unpack,
-            f"return t{first} % ({''.join(f'{each}, ' for each in arguments)})",
-        )
+        self._element(first, last, 0)
         count = str(loop.count) if loop.count is not None else f"((end - at) // {loop.stride})"
         self._define(
             f"l{first}",
@@ -303,6 +355,20 @@ class _Compiler:
         )
         scope.uses_place = True
         return b"%b", [f"l{first}(data, at + {start}, end)"]
+
+    def _element(self, first: int, last: int, base: int) -> Callable[[bytes, int, int], bytes]:
+        """Make a function ``eN`` that writes instructions for a stretch of bytes of its own."""
+        element = _Scope(self._order)
+        template, arguments = self._row(element, first, last, base)
+        self._globals[f"t{first}"] = template
+        self._globals[f"s{first}"] = element.structs(0)
+        unpack = [f"{targets} = s{first}[{layer}].unpack_from(data, at)" for layer, targets in enumerate(element.targets())]
+        return self._define(
+            f"e{first}",
+            "data, at, end",
+            *unpack,
+            f"return t{first} % ({''.join(f'{each}, ' for each in arguments)})",
+        )
 
     def _values(self, first: int, last: int) -> int:
         """Return about how many values a loop's body writes for one element."""
@@ -342,9 +408,8 @@ class _Compiler:
         if kind in ("float", "time") or index in self._direct or (kind == "string" and not 0 < bits <= _MEMO_KEY_BYTES * 8):
             self._globals[f"w{index}"] = writer
             return b"%b", f"w{index}({argument})"
-        memo = self.memos.get(index)
-        if memo is None:
-            memo = self.memos[index] = self._globals[f"m{index}"] = _Memo(writer)
+        if (index,) not in self.memos:
+            self.memos[index,] = self._globals[f"m{index}"] = _Memo(writer)
         return b"%b", f"m{index}[{argument}]"
 
     def _read(self, scope: _Scope, value: Value, base: int) -> str:
