@@ -100,13 +100,13 @@ class Output:
             from ecli_py.render.fields import Fields
 
             self._fields = Fields(form.fields, sources)
-        if form.kind == "csv":
-            _check_table(sources)
         labels = _labels(sources) if form.kind == "text" and len(plans) > 1 else [""] * len(plans)
         origins = [source for source in sources if source.sample is None for _plan in source.plans]
         for source, plan, label, predicate in zip(origins, plans, labels, predicates, strict=True):
             if form.where is None or predicate is not None:
                 self._renderers[id(plan)] = self._renderer(source, plan, label, predicate)
+        if form.kind == "csv":
+            self._check_table()
 
     def _renderer(self, source: Source, plan: Plan, label: str, predicate: Predicate | None) -> _Renderer | None:
         """Return what renders events of a type; nothing if none of their members is chosen."""
@@ -142,6 +142,17 @@ class Output:
         title += b"\n" if title else b""
         return _Renderer(make_program(plan, style, predicate), title, before.encode())
 
+    def _check_table(self) -> None:
+        """Make sure that all rows of a table have the same columns."""
+        shown = [source.name for source in self._sources for plan in source.plans if self._renderers.get(id(plan)) is not None]
+        if self._form.where is None:
+            rest = [(source.name, ["key", "value"]) for source in self._sources if source.sample is not None]
+            rest += [(source.name, ["data"]) for source in self._sources if source.sample is None and not source.plans]
+            shown += [name for name, members in rest if self._fields is None or self._fields.names(members)]
+        if len(shown) > 1:
+            message = f"--csv: events are of several types, from {', '.join(dict.fromkeys(shown))}"
+            raise EcliError(message, "--json shows them all; --fields or --where may choose those of one type")
+
     def render(self, chunk: Chunk, limit: int) -> tuple[bytes, int]:
         """Return the lines of a chunk, and how many events they show: at most ``limit``, if that is not negative."""
         if not isinstance(chunk, Samples) or chunk.plan is None:
@@ -173,6 +184,8 @@ class Output:
             if len(lines) == limit:
                 break
             shown = self._fields.pick(event) if self._fields else event
+            if not shown:
+                continue
             if tags:
                 shown = type(event)({**tags, **shown}, event.source, event.type_name)
             lines.append(self._line(shown))
@@ -215,7 +228,7 @@ class _Renderer:
 
 def tags_of(sources: Sequence[Source], source: Source, plan: Plan | None) -> tuple[tuple[str, str], ...]:
     """Return members that tell the events of several maps, or of several types in one map, apart in JSON: name and text."""
-    tags = (("@map", source.name),) if len(sources) > 1 else ()
+    tags = (("@map", source.name),) if len(sources) > 1 and not source.lines else ()
     return (*tags, ("@type", plan.type_name)) if plan is not None and len(source.plans) > 1 else tags
 
 
@@ -234,10 +247,3 @@ def _predicates(text: str, plans: Sequence[Plan], arch: str) -> list[Predicate |
     if not plans:
         raise EcliError("--where: this package has no events to choose from", "it reads maps, whose entries are all shown")
     return parse_for(text, plans, arch)
-
-
-def _check_table(sources: Sequence[Source]) -> None:
-    """Make sure that all rows of a table have the same columns."""
-    shapes = [source.name for source in sources for _plan in (source.plans if source.sample is None else (None,))]
-    if len(shapes) > 1:
-        raise EcliError(f"--csv: events are of several types, from {', '.join(dict.fromkeys(shapes))}", "--json shows them all")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ecli_schemas.errors import EcliError
+from ecli_schemas.errors import EcliError, PackageError
 from ecli_schemas.read import MAX_DOCUMENT_SIZE_BYTES, read_package
 
 TYPE_CHECKING = False
@@ -29,6 +29,15 @@ def load_package(reference: str | os.PathLike[str], object_file: str | None = No
 def parse_package(data: bytes, object_file: str | None = None) -> Package:
     """Return the package that a document is; ``object_file`` and errors as :func:`load_package`."""
     return read_package(data, object=read_source(object_file) if object_file is not None else None)
+
+
+def any_object(package: Package) -> tuple[str, bytes]:
+    """Return a machine and its object, to look into: this one if there is an object for it, else the first."""
+    here = os.uname().machine
+    try:
+        return here, package.object_for(here)
+    except PackageError:
+        return package.arches[0], package.object
 
 
 def read_source(path: str | os.PathLike[str]) -> bytes:

@@ -10,7 +10,7 @@ import tempfile
 from ecli_py.inspection import Inspection
 from ecli_py.parser import Parser
 from ecli_py.report import write_out
-from ecli_py.source import read_source
+from ecli_py.source import any_object, read_source
 from ecli_schemas.errors import EcliError, PackageError
 from ecli_schemas.read import read_package
 
@@ -35,7 +35,8 @@ def main(words: list[str]) -> int:
     arguments = parser.parse_args(words)
     data = read_source(arguments.package)
     package = _read(data)
-    arch, elf = _choose(package, arguments.arch)
+    wanted = arguments.arch
+    arch, elf = any_object(package) if wanted is None else (wanted, package.object_for(wanted))
     if arguments.object is not None:
         _write_object(arguments.object, elf)
         return 0
@@ -63,21 +64,6 @@ def _read(data: bytes) -> Package:
         if "--object" in error.hint:  # of `run`, which takes such pairs
             raise PackageError(str(error), hint="inspect needs a whole package; ecli-py run takes metadata and object") from error
         raise
-
-
-def _choose(package: Package, wanted: str | None) -> tuple[str, bytes]:
-    """Return a machine and its object: the one that was asked for, else this one if there is an object for it, else the first.
-
-    Raises:
-        PackageError: There is none for the machine that was asked for.
-    """
-    if wanted is not None:
-        return wanted, package.object_for(wanted)
-    here = os.uname().machine
-    try:
-        return here, package.object_for(here)
-    except PackageError:
-        return package.arches[0], package.object
 
 
 def _write_object(path: str, elf: bytes) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ecli_py.output import tags_of
 from ecli_py.parser import Parser
 from ecli_py.report import write_out
-from ecli_py.source import load_package
+from ecli_py.source import any_object, load_package
 from ecli_runtime.decode.schema import plan_schema
 from ecli_runtime.opening import OpenSession
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ecli_runtime.decode.plan import Plan
     from ecli_runtime.stream import Source
 
+_TEXT = {"type": "string"}
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -25,15 +26,19 @@ def main(words: list[str]) -> int:
     """Print the schema; returns the exit status."""
     parser = Parser("ecli-py schema", "Print the JSON Schema of a package's events, as `ecli-py run --json` writes them.")
     parser.add_argument("package", metavar="PACKAGE", help="file, or - for standard input")
+    parser.add_argument("--raw", action="store_true", help="of what `run --json --raw` writes")
     parser.add_argument("--object", metavar="FILE", help="ELF object, for upstream's metadata files")
     arguments = parser.parse_args(words)
     package = load_package(arguments.package, arguments.object)
-    with OpenSession(package) as opened:
+    _arch, elf = any_object(package)
+    with OpenSession(package.replace(object=elf, objects={}, arches=())) as opened:
+        opened.raw = arguments.raw
         sources = opened.sources()
         events = [_tagged(schema, sources, source, plan) for source in sources for schema, plan in _events(source)]
-    document = {"$schema": DIALECT, "title": package.name, **({"anyOf": events} if len(events) > 1 else {})}
-    if len(events) == 1:
-        document |= events[0]
+        events += [_object(f"of iterator {name}", {"program": {"const": name}, "line": _TEXT}) for name in opened.iterators()]
+    document = {"$schema": DIALECT, "title": package.name, **(events[0] if len(events) == 1 else {"anyOf": events})}
+    if not events:  # where an empty list is not allowed
+        document = {"$schema": DIALECT, "title": package.name, "not": {}}
     write_out(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     return 0
 
@@ -41,12 +46,12 @@ def main(words: list[str]) -> int:
 def _events(source: Source) -> list[tuple[dict[str, Any], Plan | None]]:
     """Return the schema of each type of event of a map, and its plan where there is one."""
     if source.sample is not None:
-        key, value = [plan_schema(plan) for plan in source.plans] if source.plans else [{"type": "string"}] * 2
+        key, value = [plan_schema(plan) for plan in source.plans] if source.plans else [_TEXT] * 2
         if source.per_cpu:
             value = {"type": "array", "items": value}
-        return [(_object(source.name, {"key": key, "value": value}), None)]
+        return [(_object(f"through map {source.name}", {"key": key, "value": value}), None)]
     if not source.plans:
-        return [(_object(source.name, {"data": {"type": "string", "pattern": "^([0-9a-f]{2})*$"}}), None)]
+        return [(_object(f"through map {source.name}", {"data": {"type": "string", "pattern": "^([0-9a-f]{2})*$"}}), None)]
     return [
         ({"description": f"{plan.type_name or 'event'}, through map {source.name}", **plan_schema(plan)}, plan)
         for plan in source.plans
@@ -60,9 +65,9 @@ def _tagged(schema: dict[str, Any], sources: Sequence[Source], source: Source, p
     return {**schema, "properties": properties, "required": [*tags, *schema["required"]]}
 
 
-def _object(map_name: str, properties: dict[str, Any]) -> dict[str, Any]:
+def _object(description: str, properties: dict[str, Any]) -> dict[str, Any]:
     return {
-        "description": f"through map {map_name}",
+        "description": description,
         "type": "object",
         "properties": properties,
         "required": list(properties),

@@ -22,7 +22,7 @@ class Fields:
         sources: What events there are.
 
     Raises:
-        EcliError: No event has a member of that name.
+        EcliError: No event has a member of that name, or no member is left to show.
     """
 
     def __init__(self, text: str, sources: Sequence[Source]) -> None:
@@ -33,6 +33,11 @@ class Fields:
         for name in (*self._shown, *self._left_out):
             if not any(_is_in(each, name) for each in known):
                 raise EcliError(f"--fields: there is no member {name!r}", _nearest(name, known))
+        repeated = next((name for index, name in enumerate(words) if name in words[:index]), None)
+        if repeated is not None:
+            raise EcliError(f"--fields: {repeated} is named twice", "name it once")
+        if not words or not self.names(known):
+            raise EcliError("--fields: no member is left to show", f"members: {', '.join(known)}")
 
     def names(self, members: Iterable[str]) -> tuple[str, ...]:
         """Return the chosen ones of an event's members, in the order to show them.
@@ -47,7 +52,9 @@ class Fields:
         return tuple(name for name in names if not any(_is_in(name, word) for word in self._left_out))
 
     def pick(self, event: Event) -> Event:
-        """Return an event with the chosen members alone."""
+        """Return an event with the chosen members alone, possibly none. A line of an iterator stays as it is."""
+        if event.source.lines:
+            return event
         return Event({name: event[name] for name in self.names(event) if name in event}, event.source, event.type_name)
 
 

@@ -97,6 +97,10 @@ class OpenSession:
 
         return make_sources(self.package, self._object, self._maps, self.raw)
 
+    def iterators(self) -> list[str]:
+        """Return the names of the iterators, each of which writes lines of text."""
+        return [program.name for program in self._object.programs if program.is_iterator]
+
     def options(self) -> list[tuple[Option, int]]:
         """Return the options of the package that can be set, each with the id of its type in :attr:`btf`."""
         settable = (option for option in self.package.options if option.section != KCONFIG)

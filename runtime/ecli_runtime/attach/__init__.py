@@ -55,7 +55,7 @@ _FAMILIES = {
     32: "namespaces",  # NETFILTER
 }
 _BY_SECTION = frozenset((5, 17, 24, 26))
-_KPROBE, _TRACEPOINT, _TRACING, _STRUCT_OPS, _SYSCALL = 2, 5, 26, 27, 31
+_KPROBE, _TRACEPOINT, _STRUCT_OPS, _SYSCALL = 2, 5, 27, 31
 _MAP_TYPE_PROG_ARRAY = 3
 
 
@@ -134,7 +134,7 @@ def prepare(opened: OpenObject, package: Package, options: AttachOptions | None 
     endless = False
     try:
         for program, text in _wanted(opened, package, options):
-            is_iterator = program.type == _TRACING and program.section.startswith("iter")
+            is_iterator = program.is_iterator
             plan.has_iterators |= is_iterator
             # A program that was run may have started a timer.
             endless |= has_sources if program.type == _SYSCALL else not is_iterator

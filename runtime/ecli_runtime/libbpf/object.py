@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 # enum bpf_map_type, include/uapi/linux/bpf.h
 MAP_TYPE_HASH, MAP_TYPE_ARRAY, MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_PERCPU_HASH, MAP_TYPE_PERCPU_ARRAY = 1, 2, 4, 5, 6
 MAP_TYPE_LRU_PERCPU_HASH, MAP_TYPE_STRUCT_OPS, MAP_TYPE_RINGBUF = 10, 26, 27
+_PROG_TYPE_TRACING = 26  # enum bpf_prog_type, there
 PER_CPU_MAP_TYPES = frozenset((MAP_TYPE_PERCPU_HASH, MAP_TYPE_PERCPU_ARRAY, MAP_TYPE_LRU_PERCPU_HASH))
 
 
@@ -200,6 +201,11 @@ class Program:
     def type_name(self) -> str:
         """Program type as libbpf names it: ``tracepoint``, ``sched_cls``; ``unspec`` for a section that it does not know."""
         return _type_name(lib.libbpf_bpf_prog_type_str(self.type), self.type)
+
+    @property
+    def is_iterator(self) -> bool:
+        """It writes lines of text when it is read, ``SEC("iter/…")``."""
+        return self.type == _PROG_TYPE_TRACING and self.section.startswith("iter")
 
     @property
     def expected_attach_type(self) -> int:
