@@ -43,8 +43,9 @@ def _walk(package: Package, opened: OpenObject, specs: Mapping[str, MapSpec], ra
         spec = specs.get(each.name)
         if spec is not None and spec.sample is not None:
             refs = (TypeRef(each.btf_key_type_id), TypeRef(each.btf_value_type_id))
-            if not all(ref.type_id for ref in refs):
-                refs = ()
+            sizes = (each.key_size_bytes, each.value_size_bytes)
+            if not all(ref.type_id and btf.size_bytes(ref.type_id) == size for ref, size in zip(refs, sizes, strict=True)):
+                refs = ()  # not known, or said of another map: libbpf creates it all the same
             yield make_source(btf, each.name, refs, spec.sample, each.per_cpu, each.value_size_bytes, raw=raw)
         elif each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY):
             index, types = own.get(each.name, shared)

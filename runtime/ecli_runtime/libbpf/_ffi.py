@@ -46,12 +46,6 @@ class ObjectOpenOpts(ctypes.Structure):
     )
 
 
-class MapBatchOpts(ctypes.Structure):
-    """``struct bpf_map_batch_opts`` (bpf.h)."""
-
-    _fields_ = (("sz", c_size_t), ("elem_flags", c_uint64), ("flags", c_uint64))
-
-
 # PyDLL keeps the interpreter lock during the call, so one buffer serves all threads.
 _vsnprintf = ctypes.PyDLL(None).vsnprintf
 _vsnprintf.argtypes, _vsnprintf.restype = (c_char_p, c_size_t, c_char_p, c_void_p), c_int
@@ -171,6 +165,11 @@ SIGNATURES: dict[str, Signature] = {
     "bpf_map_lookup_elem": Signature(c_int, (c_int, c_void_p, c_void_p)),  # -ENOENT: deleted meanwhile
     "bpf_map_update_elem": Signature(c_int, (c_int, c_void_p, c_void_p, c_uint64), check_ret),
     "bpf_map_delete_elem": Signature(c_int, (c_int, c_void_p)),
+    "bpf_map_lookup_and_delete_elem": Signature(c_int, (c_int, c_void_p, c_void_p)),  # as the lookup
+    # descriptor, where to begin (NULL: at the first), where it ended, keys, values, count, options; -ENOENT is the end,
+    # -ENOSPC: the next bucket of a hash has more entries than there is room for
+    "bpf_map_lookup_batch": Signature(c_int, (c_int, *[c_void_p] * 4, ctypes.POINTER(c_uint32), c_void_p)),
+    "bpf_map_lookup_and_delete_batch": Signature(c_int, (c_int, *[c_void_p] * 4, ctypes.POINTER(c_uint32), c_void_p)),
     # programs and links
     "bpf_program__name": Signature(c_char_p, (pointer,)),
     "bpf_program__section_name": Signature(c_char_p, (pointer,)),

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 # enum bpf_map_type, include/uapi/linux/bpf.h
 MAP_TYPE_HASH, MAP_TYPE_ARRAY, MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_PERCPU_HASH, MAP_TYPE_PERCPU_ARRAY = 1, 2, 4, 5, 6
-MAP_TYPE_LRU_PERCPU_HASH, MAP_TYPE_STRUCT_OPS, MAP_TYPE_RINGBUF = 10, 26, 27
+MAP_TYPE_STACK_TRACE, MAP_TYPE_LRU_PERCPU_HASH, MAP_TYPE_STRUCT_OPS, MAP_TYPE_RINGBUF = 7, 10, 26, 27
 _PROG_TYPE_TRACING = 26  # enum bpf_prog_type, there
+ARRAY_MAP_TYPES = frozenset((MAP_TYPE_ARRAY, MAP_TYPE_PERCPU_ARRAY))
 PER_CPU_MAP_TYPES = frozenset((MAP_TYPE_PERCPU_HASH, MAP_TYPE_PERCPU_ARRAY, MAP_TYPE_LRU_PERCPU_HASH))
 
 
@@ -149,6 +150,13 @@ class LoadedMap(_Map):
         fd: int = lib.bpf_map__fd(self.handle)
         return fd
 
+    @property
+    def lookup_size_bytes(self) -> int:
+        """Bytes that the kernel gives for one key: of a per-CPU map one value after the other, each padded to 8 bytes."""
+        if self.per_cpu:
+            return (self.value_size_bytes + 7 & ~7) * int(lib.libbpf_num_possible_cpus())
+        return self.value_size_bytes
+
     def entries(self) -> Iterator[tuple[bytes, bytes]]:
         """Walk the entries as (key, value); a per-CPU value is one after the other, each padded to 8 bytes.
 
@@ -158,9 +166,7 @@ class LoadedMap(_Map):
         Raises:
             LibbpfError: The kernel refused to walk it.
         """
-        fd, size = self.fd, self.value_size_bytes
-        if self.per_cpu:
-            size = (size + 7 & ~7) * lib.libbpf_num_possible_cpus()
+        fd, size = self.fd, self.lookup_size_bytes
         key = ctypes.create_string_buffer(self.key_size_bytes)
         next_key = ctypes.create_string_buffer(self.key_size_bytes)
         value = ctypes.create_string_buffer(size)
@@ -175,6 +181,24 @@ class LoadedMap(_Map):
             result = lib.bpf_map_get_next_key(fd, key, next_key)
         if result != -errno.ENOENT:
             raise LibbpfError("bpf_map_get_next_key", -result)
+
+    def take(self, key: bytes) -> bytes | None:
+        """Remove an entry and return its value, ``None`` if there is none.
+
+        Nothing is lost between the two where the kernel does both in one, for hashes since Linux 5.14 (3e87f192b405).
+        """
+        value = ctypes.create_string_buffer(self.lookup_size_bytes)
+        result = lib.bpf_map_lookup_and_delete_elem(self.fd, key, value)
+        if result == -errno.ENOENT:
+            return None
+        if result != 0 and (lib.bpf_map_lookup_elem(self.fd, key, value) != 0 or lib.bpf_map_delete_elem(self.fd, key) != 0):
+            return None
+        return value.raw
+
+    def lookup(self, key: bytes) -> bytes | None:
+        """Return the value of a key, ``None`` if there is none."""
+        value = ctypes.create_string_buffer(self.lookup_size_bytes)
+        return value.raw if lib.bpf_map_lookup_elem(self.fd, key, value) == 0 else None
 
     def delete(self, key: bytes) -> bool:
         """Remove an entry; return whether it was there."""

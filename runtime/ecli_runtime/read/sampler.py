@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from ecli_runtime.libbpf.object import ARRAY_MAP_TYPES
 from ecli_runtime.stream import Readings
 
 TYPE_CHECKING = False
@@ -18,14 +19,22 @@ class Sampler:
 
     Args:
         source: The map, as consumers know it.
-        sample: How often, and whether entries are removed when they are read.
+        sample: How often, and whether entries are removed when they are read. An array cannot be emptied: its counters are then
+            read as what they have grown by.
         loaded_map: The map itself; stays its object's.
     """
 
     def __init__(self, source: Source, sample: Sample, loaded_map: LoadedMap) -> None:
+        from ecli_runtime.libbpf.batch import EntryReader
+
         self.source = source
         self._sample = sample
-        self._map = loaded_map
+        self._reader = EntryReader(loaded_map, sample.clear)
+        self._growth = None
+        if sample.clear and loaded_map.type in ARRAY_MAP_TYPES and source.plans:
+            from ecli_runtime.decode.counters import Growth
+
+            self._growth = Growth(source)
         self._next = time.monotonic() + sample.interval_ms / 1000
         self._was_read = False
 
@@ -42,12 +51,11 @@ class Sampler:
         """Read all entries, and remove them if the package says so.
 
         Raises:
-            LibbpfError: The kernel refused to walk the map.
+            LibbpfError: The kernel refused to read the map.
         """
         self._next = time.monotonic() + self._sample.interval_ms / 1000
         self._was_read = True
-        entries = list(self._map.entries())
-        if self._sample.clear:
-            for key, _value in entries:
-                self._map.delete(key)
+        entries = self._reader.read()
+        if self._growth is not None:
+            entries = self._growth.since_last(entries)
         return Readings(self.source, entries)
