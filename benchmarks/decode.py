@@ -124,7 +124,8 @@ def c_source(shape: Shape) -> str:
     plan = plan_of(shape)
     widths = default_widths(plan)
     struct = []
-    json, text, arguments, escaped = [], [], [], []
+    json, text, arguments = [], [], []
+    escaped: list[str] = []
     for (name, kind), op, width in zip(shape.members, plan.top_level(), widths, strict=True):
         is_string = kind.startswith("char")
         struct.append(f"\tchar {name}[{op.bit_size // 8}];" if is_string else f"\t{'u32' if kind == 'kind' else kind} {name};")
