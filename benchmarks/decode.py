@@ -23,6 +23,7 @@ from ecli_runtime.decode.where import Predicate
 from ecli_runtime.read.run import Run
 
 IN_C, PYTHON, WASM = "C printf", "python", "wasm"
+IN_C_ESCAPED = "C printf, json escaped"
 RECORDS = 16384
 RUN_RECORDS = 4096
 # As long as a measurement takes, about; the first quarter is not counted.
@@ -124,6 +125,7 @@ def c_source(shape: Shape) -> str:
     widths = default_widths(plan)
     struct = []
     json, text, arguments = [], [], []
+    escaped: list[str] = []
     for (name, kind), op, width in zip(shape.members, plan.top_level(), widths, strict=True):
         is_string = kind.startswith("char")
         struct.append(f"\tchar {name}[{op.bit_size // 8}];" if is_string else f"\t{'u32' if kind == 'kind' else kind} {name};")
@@ -134,6 +136,7 @@ def c_source(shape: Shape) -> str:
         text.append(form if is_last else form.replace("%", f"%{width}" if op.code == "int" else f"%-{width}"))
         argument = {"kind": f"kind_name(event->{name})", "bool": f'event->{name} ? "true" : "false"'}.get(kind, f"event->{name}")
         arguments.append(f"(unsigned long long)event->{name}" if kind == "u64" else argument)
+        escaped.append(f"escape(buffers[{len(escaped)}], event->{name})" if is_string else arguments[-1])
     kinds = ", ".join(f'"{each}"' for each in KINDS)
     return (
         (Path(__file__).parent / "c" / "render.c")
@@ -143,6 +146,8 @@ def c_source(shape: Shape) -> str:
         .replace("@JSON@", "{" + ",".join(json) + "}\\n")
         .replace("@TEXT@", "  ".join(text) + "\\n")
         .replace("@ARGUMENTS@", ", ".join(arguments))
+        .replace("@ESCAPED@", ", ".join(escaped))
+        .replace("@STRINGS@", str(len(escaped)))
     )
 
 
@@ -205,6 +210,8 @@ def _check(shape: Shape) -> None:
     plan = plan_of(shape)
     for kind in ("json", "text"):
         expected = lines_of([program, kind, records, "0"])
+        if kind == "json" and lines_of([program, "escaped", records, "0"]) != expected:
+            raise UnavailableError("the C program prints different JSON when it escapes")
         for backend in (PythonLines, WasmLines):
             lines = backend(make_program(plan, style_of(plan, kind)))
             if b"".join(lines.render(run, b"", -1)[0] for run in runs_of(shape, records)) != expected:
@@ -227,6 +234,9 @@ def _measure(shape: Shape, rounds: int) -> Result:
             name = f"{backend}, {kind}"
             contenders[name] = partial(_figure, _child_words(backend, shape, kind, records))
             targets.append(Target(name, base, most, wish))
+    # No target, but what C would take for the same guarantee.
+    contenders[IN_C_ESCAPED] = partial(_figure, [program, "escaped", records, str(SPAN_NS)])
+    targets += [Target(f"{backend}, json", IN_C_ESCAPED) for backend in (WASM, PYTHON)]
     contenders[f"{WASM}, filter"] = partial(_figure, _child_words(WASM, shape, "filter", records))
     targets.append(Target(f"{WASM}, filter", f"{IN_C}, json", 0.1))
     title = f"CPU time per event of {shape.name}: wasm and python against printf in C"

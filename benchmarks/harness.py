@@ -142,11 +142,20 @@ def peak_memory_mb(pid: int) -> float:
 
     From /proc and not from wait4(2), whose ``ru_maxrss`` includes what the parent had when it forked.
     """
+    return _memory_mb(pid, "VmHWM")
+
+
+def memory_mb(pid: int) -> float:
+    """Return the memory that a process has resident now, in megabytes."""
+    return _memory_mb(pid, "VmRSS")
+
+
+def _memory_mb(pid: int, name: str) -> float:
     with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as status:
         for line in status:
-            if line.startswith("VmHWM:"):
+            if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024 / 1e6
-    raise UnavailableError("/proc/PID/status has no VmHWM")
+    raise UnavailableError(f"/proc/PID/status has no {name}")
 
 
 @dataclass(frozen=True)

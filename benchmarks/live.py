@@ -259,13 +259,18 @@ def _task_struct_offsets() -> list[str]:
     raise UnavailableError("the kernel's BTF has no struct task_struct")
 
 
-def _commands(names: Sequence[str], ring_bytes: int) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Return the commands of contenders, and why others are missing."""
+def live_package(ring_bytes: int) -> Path:
+    """Build the package that shows the calls, where they can be made and shown."""
     tools.need_kernel()
     if len(os.sched_getaffinity(0)) < 2:
         raise UnavailableError("it takes two processors: one for who makes the calls, one for who shows them")
+    return tools.package("benchmarks/bpf/live.bpf.c", f"live-{ring_bytes}", "-D", f"RING_BYTES={ring_bytes}")
+
+
+def _commands(names: Sequence[str], ring_bytes: int) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Return the commands of contenders, and why others are missing."""
     page_count = ring_bytes // os.sysconf("SC_PAGESIZE")
-    package = tools.package("benchmarks/bpf/live.bpf.c", f"live-{ring_bytes}", "-D", f"RING_BYTES={ring_bytes}")
+    package = live_package(ring_bytes)
     run = [tools.ECLI, "run", str(package)]
 
     def in_c(form: str, pause_us: int) -> list[str]:

@@ -1,8 +1,9 @@
 /*
  * Print records with printf, as a program that is written for one type of event does. decode.py fills in the type.
  *
- *     render json|text RECORDS SPAN_NS
+ *     render json|escaped|text RECORDS SPAN_NS
  *
+ * "escaped" is JSON whatever the strings hold, as long as it is UTF-8; "json" trusts them.
  * With a span of 0 prints the records once to standard output, else again and again to /dev/null for about that long, and then
  * the nanoseconds of CPU time per event.
  */
@@ -38,6 +39,34 @@ static void print_json(const struct event *event)
 	printf("@JSON@", @ARGUMENTS@);
 }
 
+/* As one would write it by hand: a byte at a time, into a buffer. */
+static const char *escape(char *buffer, const char *text)
+{
+	char *out = buffer;
+
+	for (; *text; text++) {
+		unsigned char byte = *text;
+
+		if (byte == '"' || byte == '\\') {
+			*out++ = '\\';
+			*out++ = byte;
+		} else if (byte < 0x20) {
+			out += sprintf(out, "\\u%04x", byte);
+		} else {
+			*out++ = byte;
+		}
+	}
+	*out = 0;
+	return buffer;
+}
+
+static void print_escaped(const struct event *event)
+{
+	static char buffers[@STRINGS@][6 * 64 + 1];
+
+	printf("@JSON@", @ESCAPED@);
+}
+
 static void print_text(const struct event *event)
 {
 	printf("@TEXT@", @ARGUMENTS@);
@@ -62,7 +91,7 @@ int main(int argc, char **argv)
 	char *records = malloc(size);
 	if (!records || read(file, records, size) != (ssize_t)size)
 		return 2;
-	void (*print)(const struct event *) = strcmp(argv[1], "json") ? print_text : print_json;
+	void (*print)(const struct event *) = !strcmp(argv[1], "text") ? print_text : !strcmp(argv[1], "json") ? print_json : print_escaped;
 	u64 span_ns = strtoull(argv[3], NULL, 10);
 	FILE *figures = fdopen(dup(1), "w");
 	if (!figures || (span_ns && !freopen("/dev/null", "w", stdout)))

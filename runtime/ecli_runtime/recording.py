@@ -387,8 +387,9 @@ class RecordedRun:
         if type_index != NO_TYPE and type_index >= len(source.plans):
             raise _Unreadable("has samples of a type that there is not")
         plan = None if type_index == NO_TYPE else source.plans[type_index]
-        needed = 0 if plan is None else plan.size_bytes
-        fits = needed <= run.length <= run.stride - HEADER_SIZE_BYTES and not run.stride % 8
+        fits = run.length <= run.stride - HEADER_SIZE_BYTES and not run.stride % 8
+        if plan is not None:
+            fits = fits and plan.size_bytes <= run.length <= plan.max_size_bytes
         if source.sample is not None or not run.count or not fits:
             raise _Unreadable("has samples whose sizes make no sense")
         return Samples(source, plan, _swap_lengths(run) if self._foreign else run)
@@ -404,9 +405,11 @@ def _readings(source: Source, data: bytes, count: int, key_size: int, value_size
 
 def _fit(source: Source, key_size: int, value_size: int) -> bool:
     """Tell whether keys and values of a sampled map have the sizes that its types need."""
-    key_need, value_need = (plan.size_bytes for plan in source.plans) if source.plans else (0, 0)
     stride = (source.value_size_bytes + 7) & ~7 if source.per_cpu else value_size
-    return key_size >= key_need and stride >= value_need and not (source.per_cpu and value_size % stride)
+    sizes = zip(source.plans, (key_size, stride), strict=False)
+    return all(plan.size_bytes <= size <= plan.max_size_bytes for plan, size in sizes) and not (
+        source.per_cpu and value_size % stride
+    )
 
 
 def _swap_lengths(run: Run) -> Run:

@@ -272,16 +272,17 @@ class _Reader:
         self.undecoded = 0
         self.buffer = buffer
         self._choose = make_chooser(source.plans, source.tags) if source.plans else None
+        self._sizes = [range(plan.min_size_bytes, plan.max_size_bytes + 1) for plan in source.plans]
 
     def samples(self) -> Iterator[Samples]:
-        """Yield the samples that are there, and count those that are too short for any type."""
+        """Yield the samples that are there, and count those that are too short or too long for any type."""
         for run in self.buffer.runs():
             if self._choose is None:
                 yield Samples(self.source, None, run)
                 continue
             for index, part in self._choose(run):
                 plan = self.source.plans[index]
-                if run.length < plan.min_size_bytes:
+                if run.length not in self._sizes[index]:
                     self.undecoded += part.live
                 else:
                     yield Samples(self.source, plan, part.padded(plan.size_bytes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ecli_runtime.decode.meaning import with_meanings
 from ecli_runtime.decode.plan import make_event_plan, make_plan, make_plan_of_members
+from ecli_runtime.errors import BtfError
 from ecli_schemas.record import Record
 
 TYPE_CHECKING = False
@@ -79,7 +80,7 @@ def make_source(
         raw: Values are shown as they are, whatever they mean.
 
     Raises:
-        BtfError: There is no plan of a type.
+        BtfError: There is no plan of a type, or values of a sampled map are longer than can be shown.
     """
 
     def plan(ref: TypeRef) -> Plan:
@@ -89,7 +90,10 @@ def make_source(
             bare = make_plan(btf, ref.type_id) if sample is not None else make_event_plan(btf, ref.type_id)
         return bare if raw else with_meanings(bare)
 
-    return Source(name, tuple(map(plan, types)), sample, per_cpu, value_size_bytes, tags, types)
+    plans = tuple(map(plan, types))
+    if sample is not None and plans and value_size_bytes > plans[-1].max_size_bytes:
+        raise BtfError(f"values of map {name!r} are too long to be shown: {value_size_bytes} bytes")
+    return Source(name, plans, sample, per_cpu, value_size_bytes, tags, types)
 
 
 class Samples:

@@ -54,10 +54,16 @@ ESCAPES: dict[Escape, Callable[[str], bytes]] = {
     SHOWN_JSON: lambda text: _translated(_quote(text)[1:-1], _json_escapes),
 }
 
-# Whether an ASCII text is written as it is. Often is, and then there is nothing to make.
-PLAIN: dict[Escape, Callable[[str], bool]] = {
-    RAW: lambda _text: True,
-    JSON: lambda text: len(_quote(text)) == len(text) + 2,
-    TEXT: str.isprintable,
-    SHOWN_JSON: lambda text: text.isprintable() and len(_quote(text)) == len(text) + 2,
+_NUL_AND_ABOVE_ASCII = bytes((0, *range(0x80, 0x100)))
+_CONTROLS = bytes(range(0x20))
+_SPECIAL: dict[Escape, bytes] = {
+    RAW: _NUL_AND_ABOVE_ASCII,
+    JSON: _NUL_AND_ABOVE_ASCII + _CONTROLS + b'"\\',
+    TEXT: _NUL_AND_ABOVE_ASCII + _CONTROLS + b"\x7f",
+    SHOWN_JSON: _NUL_AND_ABOVE_ASCII + _CONTROLS + b'\x7f"\\',
 }
+
+
+def is_plain(text: bytes, escape: Escape) -> bool:
+    """Tell whether a text, or all of several, is ASCII that is written as it is: then there is nothing to make."""
+    return len(text.translate(None, _SPECIAL[escape])) == len(text)

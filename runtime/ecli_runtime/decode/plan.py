@@ -39,6 +39,7 @@ MAX_DEPTH = 32
 MAX_OP_COUNT = 8192
 MAX_ELEMENT_COUNT = 1 << 20
 MAX_SIZE_BYTES = 1 << 24  # as many elements of the largest integers; a sample that lacks its end is filled up to this
+MAX_LINE_BYTES = 1 << 26  # names are repeated for each element, and flexible arrays go as far as the sample
 
 
 class Op(Record):
@@ -121,6 +122,14 @@ class Plan(Record):
             pass
         return last.bit_offset // 8 if last.code in ("array", "string") else self.size_bytes
 
+    @property
+    def max_size_bytes(self) -> int:
+        """The most that a sample has for its line to stay within :data:`MAX_LINE_BYTES`; less than ``size_bytes``: none may."""
+        fixed, for_each_byte = _longest(self.ops)
+        if fixed > MAX_LINE_BYTES:
+            return -1
+        return (MAX_LINE_BYTES - fixed) // for_each_byte if for_each_byte else 0xFFFF_FFFF
+
     def top_level(self) -> Iterator[Op]:
         """Walk the operations that are in the body of none: the members of the event."""
         at = 0
@@ -144,6 +153,37 @@ def _flat(ops: Sequence[Op], before: str) -> Iterator[Op]:
             yield op.replace(name=before + op.name)
             yield from body
         at += 1 + op.body
+
+
+_ESCAPE_BYTES = 6  # what a character becomes at most: \u0000
+_TEXT_BYTES = 48  # of an address, a float, a time
+
+
+def _longest(ops: Sequence[Op]) -> tuple[int, int]:
+    """Return how many bytes operations write at most, and how many more for each byte of the sample."""
+    fixed = for_each_byte = at = 0
+    while at < len(ops):
+        op = ops[at]
+        inside, inside_for_each_byte = _longest(ops[at + 1 : at + 1 + op.body])
+        at += 1 + op.body
+        fixed += len(op.name) * _ESCAPE_BYTES + len('"":,') if op.name else len(",")
+        if op.code == "struct":
+            fixed += inside + len("{}")
+            for_each_byte += inside_for_each_byte
+        elif op.code == "array":  # elements end in no flexible array
+            fixed += len("[]") + inside * (op.count or 0)
+            for_each_byte += 0 if op.count is not None else -(-inside * 8 // op.stride_bits)
+        elif op.code == "string":
+            fixed += len('""') + op.bit_size // 8 * _ESCAPE_BYTES
+            for_each_byte += 0 if op.bit_size else _ESCAPE_BYTES
+        elif op.code == "enum":
+            longest = max([len(name) for _value, name in op.names], default=0)
+            fixed += _TEXT_BYTES + max(longest, sum(len(name) + 1 for _bit, name in flag_names(op))) * _ESCAPE_BYTES
+        elif op.code == "int" and not op.meaning:
+            fixed += op.bit_size * 4 // 13 + len("-1")  # log10(2) is a little less
+        else:
+            fixed += _TEXT_BYTES
+    return fixed, for_each_byte
 
 
 def event_type_id(btf: Btf, name: str, type_id: int | None) -> int | None:
@@ -180,7 +220,7 @@ def make_plan(btf: Btf, type_id: int) -> Plan:
     ops = tuple(builder.ops)
     if isinstance(bare, Composite):  # the sample itself is no member: its members are the plan
         ops = ops[1:]
-    return Plan(name, btf.size_bytes(type_id), btf.byteorder, ops)
+    return _bounded(Plan(name, btf.size_bytes(type_id), btf.byteorder, ops))
 
 
 def make_event_plan(btf: Btf, type_id: int) -> Plan:
@@ -213,7 +253,13 @@ def make_plan_of_members(btf: Btf, members: list[tuple[str, int, int]]) -> Plan:
         builder.add(name, type_id, byte_offset * 8, tail=byte_offset == last)
         size_bytes = max(size_bytes, byte_offset + btf.size_bytes(type_id))
     _check_size(size_bytes)
-    return Plan("", size_bytes, btf.byteorder, tuple(builder.ops))
+    return _bounded(Plan("", size_bytes, btf.byteorder, tuple(builder.ops)))
+
+
+def _bounded(plan: Plan) -> Plan:
+    if plan.max_size_bytes < plan.size_bytes:
+        raise BtfError(f"its values and their names take more than {MAX_LINE_BYTES} bytes when they are written out")
+    return plan
 
 
 def _check_size(size_bytes: int) -> None:
@@ -252,6 +298,7 @@ class _Builder:
         self.visit_count = 0
         self.element_count = 1  # values that the arrays around the current one make of each of their members
         self.value_count = 0
+        self.name_count = 0
 
     def add(self, name: str, type_id: int, bit_offset: int, bit_size: int = 0, *, tail: bool = False) -> None:
         """Append the operations of a type.
@@ -304,6 +351,9 @@ class _Builder:
     def _append(self, op: Op, values: int = 1) -> None:
         self.ops.append(op)
         self.value_count += self.element_count * values
+        self.name_count += len(op.names)
+        if self.name_count > MAX_ELEMENT_COUNT:  # an enum may be the type of many members
+            raise BtfError(f"members have more than {MAX_ELEMENT_COUNT} enumerators")
         if self.value_count > MAX_ELEMENT_COUNT:  # arrays in a union, or of empty structs, need hardly any bytes
             raise BtfError(f"type has more than {MAX_ELEMENT_COUNT} values")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from itertools import chain, repeat
 
-from ecli_runtime.decode.escapes import ESCAPES, JSON, PLAIN, SHOWN_JSON
+from ecli_runtime.decode.escapes import ESCAPES, JSON, SHOWN_JSON, is_plain
 from ecli_runtime.decode.lines import NS_PER_DAY, csv_cell
 
 TYPE_CHECKING = False
@@ -65,28 +65,25 @@ def make_cell(cell: Cell) -> Callable[[bytes], bytes]:
 
 
 def _string(value: Value) -> Writer:
-    escape = ESCAPES[value.escape]
-    is_plain = PLAIN[value.escape]
+    escape, way = ESCAPES[value.escape], value.escape
 
     def write(raw: bytes) -> bytes:
         text = raw.partition(b"\0")[0]
-        if text.isascii() and is_plain(text.decode("ascii")):
-            return text
-        return escape(text.decode("utf-8", "replace"))
+        return text if is_plain(text, way) else escape(text.decode("utf-8", "replace"))
 
     return write
 
 
 def make_column(value: Value, cell: Cell | None) -> Callable[[Iterable[tuple[bytes]]], list[bytes]]:
     """Return the function that writes a string of each row at once: that none of them is special is asked of all together."""
-    write, is_plain = _string(value), PLAIN[value.escape]
+    write = _string(value)
     finish = make_cell(cell) if cell is not None else None
     width = cell.width if cell is not None else 0
 
     def write_all(rows: Iterable[tuple[bytes]]) -> list[bytes]:
         texts = list(map(bytes.rstrip, chain.from_iterable(rows), repeat(b"\0")))
         together = b" ".join(texts)
-        if b"\0" in together or not together.isascii() or not is_plain(together.decode("ascii")):
+        if not is_plain(together, value.escape):
             texts = list(map(write, texts))  # some, perhaps one
         if cell is None or finish is None:
             return texts

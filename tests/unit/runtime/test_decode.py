@@ -8,9 +8,20 @@ from typing import Any
 import pytest
 
 from ecli_runtime.btf import Btf
-from ecli_runtime.decode.plan import MAX_ELEMENT_COUNT, MAX_OP_COUNT, flag_names, make_event_plan, make_plan, make_plan_of_members
+from ecli_runtime.decode.lines import Style, make_program
+from ecli_runtime.decode.plan import (
+    MAX_ELEMENT_COUNT,
+    MAX_LINE_BYTES,
+    MAX_OP_COUNT,
+    flag_names,
+    make_event_plan,
+    make_plan,
+    make_plan_of_members,
+)
 from ecli_runtime.decode.python import make_decoder
+from ecli_runtime.decode.rows import PythonLines
 from ecli_runtime.errors import BtfError, DecodeError
+from ecli_runtime.read.run import Run
 from tests.btf_builder import BtfBuilder
 
 
@@ -312,6 +323,35 @@ def test_what_takes_no_bytes_does_not_take_for_ever() -> None:
     views = builder.union("views", MAX_ELEMENT_COUNT // 2, *((f"view{index}", many, 0) for index in range(3)))
     with pytest.raises(BtfError, match=f"more than {MAX_ELEMENT_COUNT} values"):
         make_plan(Btf(builder.section()), views)
+
+
+def test_lines_have_a_bound() -> None:
+    builder = BtfBuilder()
+    number = builder.integer("unsigned char", 1)
+    name = "n" * 10_000
+    wide = builder.struct("wide", 1, (name, number, 0))
+    for count, fits in ((1000, True), (2000, False)):
+        event = builder.struct("event", count, ("each", builder.array(wide, count), 0))
+        if fits:
+            assert make_plan(Btf(builder.section()), event).max_size_bytes > 1 << 30
+        else:
+            with pytest.raises(BtfError, match=f"more than {MAX_LINE_BYTES} bytes when they are written out"):
+                make_plan(Btf(builder.section()), event)
+
+    builder = BtfBuilder()
+    rest = builder.array(builder.integer("unsigned char", 1), 0)
+    views = builder.union("views", 0, *((f"view{index}", rest, 0) for index in range(4000)))
+    plan = make_plan(Btf(builder.section()), views)
+    longest = b"\xff" * plan.max_size_bytes
+    line, _shown, _looked_at = PythonLines(make_program(plan, Style("json"))).render(Run.of([longest]), b"", -1)
+    assert MAX_LINE_BYTES // 2 < len(line) <= MAX_LINE_BYTES
+
+    builder = BtfBuilder()
+    letters = builder.enum("letters", 4, {f"L{index}": index for index in range(10_000)})
+    members = [(f"m{index}", letters, 32 * index) for index in range(200)]
+    event = builder.struct("event", 800, *members)
+    with pytest.raises(BtfError, match=f"more than {MAX_ELEMENT_COUNT} enumerators"):
+        make_plan(Btf(builder.section()), event)
 
 
 def test_types_that_no_compiler_makes_are_errors() -> None:
