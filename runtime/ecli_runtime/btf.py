@@ -291,7 +291,8 @@ class Btf:
             found = self._decoded[type_id] = self._decode(type_id)
         return found
 
-    def _string(self, byte_offset: int) -> str:
+    def string(self, byte_offset: int) -> str:
+        """Return a string of the string section, which ``.BTF.ext`` refers to, too."""
         end = self._strings.find(b"\0", byte_offset)
         if byte_offset >= len(self._strings) or end < 0:
             raise BtfError(f"BTF string offset {byte_offset} is outside of the string section")
@@ -301,7 +302,7 @@ class Btf:
         at = self._offsets[type_id]
         name_off, info, size = self._unpack("III", self._types, at)  # size is a type id in the kinds that have no size
         kind, vlen, kind_flag = info >> 24 & 0x1F, info & 0xFFFF, bool(info >> 31)
-        name = self._string(name_off)
+        name = self.string(name_off)
         at += 12
         if kind == KIND_INT:
             (encoding,) = self._unpack("I", self._types, at)
@@ -322,15 +323,15 @@ class Btf:
             for name_at, member_type, offset in self._entries("III", at, vlen):
                 # With the kind flag the offset's top byte is the width of a bitfield.
                 bit_offset, bit_size = (offset & 0xFFFFFF, offset >> 24) if kind_flag else (offset, 0)
-                members.append(Member(self._string(name_at), member_type, bit_offset, bit_size))
+                members.append(Member(self.string(name_at), member_type, bit_offset, bit_size))
             return Composite("struct" if kind == KIND_STRUCT else "union", name, size, tuple(members))
         if kind == KIND_ENUM:
             layout = "Ii" if kind_flag else "II"
-            enumerators = tuple((self._string(name_at), value) for name_at, value in self._entries(layout, at, vlen))
+            enumerators = tuple((self.string(name_at), value) for name_at, value in self._entries(layout, at, vlen))
             return Enum(name, self._enum_size(type_id, size), kind_flag, enumerators)
         if kind == KIND_ENUM64:
             enumerators = tuple(
-                (self._string(name_at), _signed64(value) if kind_flag else value)
+                (self.string(name_at), _signed64(value) if kind_flag else value)
                 for name_at, value in ((n, high << 32 | low) for n, low, high in self._entries("III", at, vlen))
             )
             return Enum(name, self._enum_size(type_id, size), kind_flag, enumerators)
@@ -343,7 +344,7 @@ class Btf:
         if kind == KIND_FUNC:
             return Func(name, size, vlen)
         if kind == KIND_FUNC_PROTO:
-            return FuncProto(size, tuple((self._string(name_at), kind_id) for name_at, kind_id in self._entries("II", at, vlen)))
+            return FuncProto(size, tuple((self.string(name_at), kind_id) for name_at, kind_id in self._entries("II", at, vlen)))
         if kind == KIND_VAR:
             return Var(name, size, self._unpack("I", self._types, at)[0])
         if kind == KIND_DATASEC:
@@ -416,7 +417,7 @@ class Btf:
 
     def names(self, *kinds: int) -> list[str]:
         """Return the names of all types of these kinds, in order of their ids, anonymous ones left out."""
-        found = (self._string(self._unpack("I", self._types, self._offsets[i])[0]) for i in self._of_kind(*kinds))
+        found = (self.string(self._unpack("I", self._types, self._offsets[i])[0]) for i in self._of_kind(*kinds))
         return [name for name in found if name]
 
     def data_sections(self) -> Iterator[DataSection]:
