@@ -292,7 +292,7 @@ class Btf:
         return found
 
     def string(self, byte_offset: int) -> str:
-        """Return the text at an offset in the string section.
+        """Return the text at an offset in the string section, to which ``.BTF.ext`` refers, too.
 
         Raises:
             BtfError: There is none.

@@ -9,7 +9,7 @@ import resource
 
 from ecli_runtime.libbpf import log
 from ecli_runtime.libbpf._ffi import lib
-from ecli_runtime.permissions import hint_for_refusal
+from ecli_runtime.permissions import CAPABILITIES, held_capabilities, hint_for_missing, hint_for_refusal, missing
 from ecli_schemas.errors import EcliError
 from ecli_schemas.record import Record
 
@@ -40,8 +40,6 @@ class Finding(Record):
     hint: str = ""
 
 
-# Bits of include/uapi/linux/capability.h.
-_CAPABILITIES = {"CAP_BPF": 39, "CAP_PERFMON": 38, "CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_SYS_RESOURCE": 24}
 _BTF = "/sys/kernel/btf/vmlinux"
 _MIN_RELEASE = (5, 8)  # ring buffers (457f44363a88)
 _UNCHARGED_RELEASE = (5, 11)  # maps are charged to control groups, not to RLIMIT_MEMLOCK (d5299b67dd59)
@@ -139,15 +137,14 @@ def _kernel_config() -> dict[str, str] | None:
 
 
 def _rights() -> Iterator[Finding]:
-    held = _capabilities()
-    missing = [name for name in ("CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN") if not held & 1 << _CAPABILITIES[name]]
-    if held & 1 << _CAPABILITIES["CAP_SYS_ADMIN"]:
-        missing = []
-    if not missing:
+    absent = missing(_WHAT_FOR)
+    if not absent:
         yield Finding("rights", "capabilities", "ok", "all that programs need")
     else:
-        verdict: Verdict = "stop" if "CAP_BPF" in missing else "gap"
-        yield Finding("rights", "capabilities", verdict, f"without {', '.join(missing)}", "run it as root (sudo)")
+        verdict: Verdict = "stop" if "CAP_BPF" in absent else "gap"
+        lost = "; ".join(f"{name}: {_WHAT_FOR[name]}" for name in absent)
+        yield Finding("rights", "capabilities", verdict, f"without {lost}", hint_for_missing(absent))
+    is_admin = _has("CAP_SYS_ADMIN")
     lockdown = re.search(r"\[(\w+)\]", _read("/sys/kernel/security/lockdown"))
     if lockdown is None:
         hint = "mount -t securityfs securityfs /sys/kernel/security"
@@ -163,33 +160,54 @@ def _rights() -> Iterator[Finding]:
         yield Finding("rights", "LSM list", "ok" if has_bpf else "gap", modules, hint)
     if _release(os.uname().release) < _UNCHARGED_RELEASE:
         soft, _hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-        is_free = soft == resource.RLIM_INFINITY or bool(held & 1 << _CAPABILITIES["CAP_SYS_RESOURCE"])
+        is_free = soft == resource.RLIM_INFINITY or _has("CAP_SYS_RESOURCE")
         detail = "unlimited" if soft == resource.RLIM_INFINITY else f"{soft >> 10} KiB"
         hint = "" if is_free else "ulimit -l unlimited: kernels before 5.11 count maps as locked memory"
         yield Finding("rights", "locked memory", "ok" if is_free else "gap", detail, hint)
-    for name, path, bad, text, hint in _SYSCTLS:
+    for name, path, bad, text, remedy, hint in _SYSCTLS:
         value = _read(path)
         if value:
-            is_bad = value in bad and not held & 1 << _CAPABILITIES["CAP_SYS_ADMIN"]
+            is_bad = value in bad and not is_admin and not _has(remedy)
             yield Finding("rights", name, "gap" if is_bad else "ok", f"{value}{text if is_bad else ''}", hint if is_bad else "")
 
 
-# What matters only to those who are not root. (name, file, values that refuse, what they mean, what to do)
+# What each capability is for; without CAP_BPF nothing runs.
+_WHAT_FOR = {
+    "CAP_BPF": "all programs and maps",
+    "CAP_PERFMON": "probes, tracepoints, perf events and whatever reads kernel memory",
+    "CAP_NET_ADMIN": "programs of interfaces, sockets and control groups",
+}
+# What matters only to those who are not root. (name, file, values that refuse, what they mean, what lifts that, what to do)
 _SYSCTLS = (
     (
         "kernel.perf_event_paranoid",
         "/proc/sys/kernel/perf_event_paranoid",
-        "34",
-        ": no perf events without rights",
+        "1234",
+        ": no perf events of the kernel, probes included",
+        "CAP_PERFMON",
         "CAP_PERFMON",
     ),
-    ("kernel.kptr_restrict", "/proc/sys/kernel/kptr_restrict", "2", ": no addresses of kernel symbols", "run it as root"),
+    (
+        "kernel.kptr_restrict",
+        "/proc/sys/kernel/kptr_restrict",
+        "12",
+        ": no addresses of kernel symbols, so stacks and addresses have no names",
+        "CAP_SYSLOG",
+        "CAP_SYSLOG, or sysctl kernel.kptr_restrict=1 with it, 0 without",
+    ),
+    (
+        "kernel.unprivileged_bpf_disabled",
+        "/proc/sys/kernel/unprivileged_bpf_disabled",
+        "12",
+        ": nothing may be loaded without CAP_BPF",
+        "CAP_BPF",
+        "CAP_BPF",
+    ),
 )
 
 
-def _capabilities() -> int:
-    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", _read("/proc/self/status"), re.MULTILINE)
-    return int(found[1], 16) if found else 0
+def _has(capability: str) -> bool:
+    return bool(held_capabilities() >> CAPABILITIES[capability] & 1)
 
 
 def _read(path: str) -> str:
@@ -205,7 +223,7 @@ def _read(path: str) -> str:
 
 def _mounts() -> Iterator[Finding]:
     mounted = {line.split()[2]: line.split()[1] for line in _read("/proc/self/mounts").splitlines()}
-    for kind, what, missing in (
+    for kind, what, otherwise in (
         ("tracefs", "/sys/kernel/tracing", "a run that needs it mounts it for itself alone"),
         ("bpf", "/sys/fs/bpf", "only pins need it"),
         ("cgroup2", "/sys/fs/cgroup", "programs of control groups need it"),
@@ -214,7 +232,7 @@ def _mounts() -> Iterator[Finding]:
         is_needed = kind == "cgroup2"
         verdict: Verdict = "ok" if place or not is_needed else "gap"
         hint = "" if verdict == "ok" else f"mount -t {kind} {kind} {what}"
-        yield Finding("mounts", kind, verdict, f"at {place}" if place else f"not mounted; {missing}", hint)
+        yield Finding("mounts", kind, verdict, f"at {place}" if place else f"not mounted; {otherwise}", hint)
 
 
 # --- types of programs and maps ---

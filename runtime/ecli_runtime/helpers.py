@@ -44,3 +44,18 @@ NUMBERS = {f"bpf_{name}": number for number, name in enumerate(_NAMES)}
 def helper_name(number: int) -> str:
     """Return the name of a helper, ``helper#300`` for one that is not known."""
     return f"bpf_{_NAMES[number]}" if 0 < number < len(_NAMES) else f"helper#{number}"
+
+
+# Last number that a version of Linux has, from 5.3 on. Versions have them in order.
+_LAST = tuple(
+    zip(
+        "5.3 5.5 5.6 5.7 5.8 5.9 5.10 5.11 5.12 5.13 5.14 5.15 5.16 5.17 5.18 5.19 6.0 6.1 6.2".split(),  # noqa: SIM905
+        (110, 115, 118, 124, 135, 141, 155, 162, 163, 165, 168, 175, 179, 185, 193, 203, 207, 209, 211),
+        strict=True,
+    )
+)
+
+
+def helper_since(number: int) -> str:
+    """Return the first Linux that has a helper, ``5.3`` also for those that are older; empty text: none has it."""
+    return next((version for version, last in _LAST if 0 < number <= last), "")

@@ -1,66 +1,120 @@
 """Why the kernel refuses, with EPERM, to load or attach: who asks has not the right, or nobody has it here.
 
-Imported only when that has happened.
+Imported only when that has happened, or by `ecli-py doctor`, which says the same before.
 """
 
 from __future__ import annotations
+
+import re
 
 from ecli_runtime.errors import LibbpfError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-ROOT_HINT = "run it as root (sudo), or with CAP_BPF and CAP_PERFMON (and CAP_NET_ADMIN for networking programs)"
 MEMORY_HINT = "kernels before 5.11 count maps as locked memory: raise its limit with `ulimit -l unlimited`"
 
-_CAP_SYS_ADMIN = 21  # include/uapi/linux/capability.h; stands for all capabilities that bpf(2) asks for
+# Bits of include/uapi/linux/capability.h.
+CAPABILITIES = {
+    "CAP_DAC_READ_SEARCH": 2,
+    "CAP_NET_ADMIN": 12,
+    "CAP_NET_RAW": 13,
+    "CAP_SYS_ADMIN": 21,
+    "CAP_SYS_RESOURCE": 24,
+    "CAP_SYSLOG": 34,
+    "CAP_PERFMON": 38,
+    "CAP_BPF": 39,
+}
+# enum bpf_prog_type → what it takes besides CAP_BPF: is_net_admin_prog_type and is_perfmon_prog_type in kernel/bpf/syscall.c for
+# loading, and what attaching checks: links of network and user namespaces, control groups, packet sockets.
+_NEEDS = {
+    **dict.fromkeys((2, 5, 7, 17, 24, 26, 27, 29), ("CAP_PERFMON",)),  # probes, tracepoints, perf events, BTF, struct_ops, LSM
+    **dict.fromkeys((3, 4, 6, 10, 11, 12, 13, 14, 16, 19, 22, 32), ("CAP_NET_ADMIN",)),  # packets, sockops, sockets, netfilter
+    **dict.fromkeys((8, 9, 15, 18, 23, 25, 30), ("CAP_NET_ADMIN",)),  # control groups, sk_lookup
+    28: ("CAP_NET_ADMIN", "CAP_PERFMON"),  # freplace
+    1: ("CAP_NET_RAW",),  # the packet socket that a filter is put on
+}
 _SECURITY = "/sys/kernel/security/"
 
 
-def hint_for_refusal() -> str:
-    """Return what to try when the kernel refuses with EPERM: to become root, or what refuses even root."""
-    if not _may_all():
-        return ROOT_HINT
-    if _read("/proc/self/uid_map").split() != ["0", "0", "4294967295"]:
-        return "root of a user namespace (a container) may not do this: run it outside, or in a privileged container"
-    import re
+def needed_for(types: Iterable[int]) -> list[str]:
+    """Return the capabilities that programs of some types need, CAP_BPF first."""
+    return list(dict.fromkeys(["CAP_BPF", *(name for kind in types for name in _NEEDS.get(kind, ()))]))
 
+
+def missing(names: Iterable[str]) -> list[str]:
+    """Return which of some capabilities this process has not. CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON, as to bpf(2)."""
+    held = held_capabilities()
+    admin = held >> CAPABILITIES["CAP_SYS_ADMIN"] & 1
+    return [name for name in names if not held >> CAPABILITIES[name] & 1 and not (admin and name in ("CAP_BPF", "CAP_PERFMON"))]
+
+
+def held_capabilities() -> int:
+    """Return the capabilities in force for this thread, a bit each."""
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", _read("/proc/thread-self/status"), re.MULTILINE)
+    return int(found[1], 16) if found else 0
+
+
+def hint_for_missing(absent: Iterable[str]) -> str:
+    """Return what to do about capabilities that are not there."""
+    names = " and ".join(absent)
+    return f"run it as root (sudo), or with {names}; `ecli-py doctor` shows what there is"
+
+
+def hint_for_refusal(types: Iterable[int] = (2, 3)) -> str:
+    """Return what to try when the kernel refuses with EPERM: to become root, or what refuses even root.
+
+    Args:
+        types: Types of the programs concerned, ``enum bpf_prog_type``.
+    """
+    needed = needed_for(types)
+    absent = missing(needed)
+    if absent:
+        return hint_for_missing(needed if set(absent) == set(needed) else absent)
+    if _read("/proc/self/uid_map").split() != ["0", "0", "4294967295"]:
+        return (
+            "root of a user namespace (a container) may not do this: run it outside, in a privileged container, or with "
+            "--token PATH of a bpffs that delegates it"
+        )
     modules, lockdown = _read(_SECURITY + "lsm"), re.search(r"\[(\w+)\]", _read(_SECURITY + "lockdown"))
     found = [f"security modules here: {modules}"] if modules else []
     if lockdown and lockdown[1] != "none":
         found.append(f"lockdown: {lockdown[1]}")
     told = f" ({'; '.join(found)})" if found else f"; {_SECURITY}lsm lists the modules where securityfs is mounted"
-    return f"it is not the lack of privileges: a security module or a lockdown of this kernel refuses{told}"
+    return (
+        f"it is not the lack of privileges: a security module or a lockdown of this kernel refuses{told}; `ecli-py doctor` shows "
+        "which types it takes"
+    )
 
 
-def explain_refusal(error: LibbpfError, sections: Mapping[str, str]) -> LibbpfError:
+def explain_refusal(error: LibbpfError, programs: Mapping[str, tuple[str, int]]) -> LibbpfError:
     """Return the error that the kernel refused with EPERM to load an object.
 
     Args:
         error: What libbpf said.
-        sections: Program → its section.
+        programs: Program → its section and its type.
     """
-    import re
-
-    program = re.search(r"prog '([^']*)': (?:BPF program load failed|failed to load)", error.log)
-    if not _may_all():
-        message, hint = "no permission to load eBPF programs", ROOT_HINT
-    elif program:
-        section = sections.get(program[1], "?")
-        message, hint = f"{program[1]}: this kernel permits nobody to load a program of {section}", hint_for_refusal()
+    failed_program = re.search(r"prog '([^']*)': (?:BPF program load failed|failed to load)", error.log)
+    failed_map = re.search(r"map '([^']*)': failed to create", error.log)
+    needed = needed_for(kind for _section, kind in programs.values())
+    absent = missing(needed)
+    if absent and not (failed_map and "CAP_BPF" not in absent):
+        message = "no permission to load eBPF programs"
+        if failed_program and "CAP_BPF" not in absent:
+            message = f"{failed_program[1]}: no permission to load a program of {programs.get(failed_program[1], ('?', 0))[0]}"
+        hint = hint_for_missing(needed if "CAP_BPF" in absent else absent)
+    elif failed_program:
+        section, kind = programs.get(failed_program[1], ("?", 0))
+        message, hint = (
+            f"{failed_program[1]}: this kernel permits nobody to load a program of {section}",
+            hint_for_refusal([kind]),
+        )
+    elif failed_map:
+        message, hint = f"no permission to create map {failed_map[1]}", MEMORY_HINT
     else:
-        failed = re.search(r"map '([^']*)': failed to create", error.log)
-        message = f"no permission to create map {failed[1]}" if failed else "no permission to load eBPF programs"
-        hint = MEMORY_HINT if failed else hint_for_refusal()
+        message, hint = "no permission to load eBPF programs", hint_for_refusal(kind for _section, kind in programs.values())
     return LibbpfError(error.function, error.errno, error.log, message, hint)
-
-
-def _may_all() -> bool:
-    import re
-
-    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", _read("/proc/self/status"), re.MULTILINE)
-    return found is not None and bool(int(found[1], 16) >> _CAP_SYS_ADMIN & 1)
 
 
 def _read(path: str) -> str:

@@ -85,6 +85,26 @@ def hint_for_syscall(name: str) -> str:
     return f"did you mean {' or '.join(near)}?" if near else "`man syscalls` lists them"
 
 
+def hint_for_kfunc(name: str, kind: str) -> str:
+    """Return what to try where the kernel has no kfunc of a name, or no variable that programs may refer to.
+
+    Args:
+        name: Its name.
+        kind: ``func`` or ``var``.
+    """
+    from ecli_runtime.btf import KIND_FUNC, KIND_VAR, Btf
+    from ecli_runtime.errors import BtfError
+
+    try:
+        with open("/sys/kernel/btf/vmlinux", "rb") as file:
+            known = Btf(file.read()).names(KIND_FUNC if kind == "func" else KIND_VAR)
+    except (OSError, BtfError):
+        known = []
+    near = _nearest(name, known)
+    meant = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"{meant}declared __weak, it may be missing: the program asks bpf_ksym_exists({name}) before it uses it"
+
+
 def _prefix() -> str:
     return {"x86_64": "x64", "aarch64": "arm64", "riscv64": "riscv", "s390x": "s390x"}.get(os.uname().machine, "x64")
 

@@ -51,18 +51,43 @@ _vsnprintf = ctypes.PyDLL(None).vsnprintf
 _vsnprintf.argtypes, _vsnprintf.restype = (c_char_p, c_size_t, c_char_p, c_void_p), c_int
 _MESSAGE_SIZE_BYTES = 1 << 20
 _message_buffers: list[ctypes.Array[ctypes.c_char]] = []
+# The verifier's log is one message of up to some hundred megabytes, and its end is what matters: this much is kept.
+_VERIFIER_LOG = b"BEGIN PROG LOAD LOG"
+_VERIFIER_LOG_SIZE_BYTES = 1 << 24
 
 
 def format_message(template: bytes, arguments: int) -> str:
     """Return a C format and its ``va_list`` (an address, valid only during the callback) as text.
 
-    Longer messages than 1 MiB are cut: vsnprintf consumes the ``va_list``, so the size cannot be asked for first.
+    Longer messages than 1 MiB are cut: vsnprintf consumes the ``va_list``, so the size cannot be asked for first. Of a verifier's
+    log that is longer than 16 MiB the middle is missing.
     """
+    if _VERIFIER_LOG in template:
+        return _format_verifier_log(template, arguments)
     if not _message_buffers:
         _message_buffers.append(ctypes.create_string_buffer(_MESSAGE_SIZE_BYTES))
     buffer = _message_buffers[0]
     _vsnprintf(buffer, _MESSAGE_SIZE_BYTES, template, arguments)
     return buffer.value.decode("utf-8", "replace")
+
+
+def _format_verifier_log(template: bytes, arguments: int) -> str:
+    this = ctypes.PyDLL(None)
+    address = c_void_p()
+    size: int = this.vasprintf(ctypes.byref(address), c_char_p(template), c_void_p(arguments))  # which allocates
+    if size < 0 or not address.value:
+        return ""
+    try:
+        if size <= _VERIFIER_LOG_SIZE_BYTES:
+            text = ctypes.string_at(address.value, size)
+        else:
+            head, _, _ = ctypes.string_at(address.value, 4096).rpartition(b"\n")
+            end = address.value + size
+            _, _, tail = ctypes.string_at(end - _VERIFIER_LOG_SIZE_BYTES, _VERIFIER_LOG_SIZE_BYTES).partition(b"\n")
+            text = head + b"\n[...]\n" + tail
+    finally:
+        this.free(address)
+    return text.decode("utf-8", "replace")
 
 
 def _print(level: int, template: bytes, arguments: int) -> int:

@@ -17,8 +17,6 @@ from ecli_runtime.errors import (
     BtfError,
     LibbpfError,
     ObjectError,
-    UnsupportedFeatureError,
-    VerifierError,
     describe_errno,
 )
 from ecli_runtime.libbpf import log
@@ -317,7 +315,7 @@ class LoadedProgram(Program):
         elif error.errno in (errno.EPERM, errno.EACCES):
             from ecli_runtime.permissions import hint_for_refusal
 
-            hint = hint_for_refusal()
+            hint = hint_for_refusal([self.type])
         elif error.errno in (errno.ENOENT, errno.ESRCH):
             hint = "this kernel does not have that hook; `ecli-py run --verbose` shows what was tried"
         elif error.errno == errno.ENODEV:
@@ -334,7 +332,7 @@ class OpenObject(Owned):
         """Parse an ELF object.
 
         Args:
-            data: The object; not needed afterwards.
+            data: The object.
             name: Object name, at most 63 bytes are kept; names of internal maps begin with its first 8.
             kernel_btf: File to take the kernel's BTF from instead of ``/sys/kernel/btf/vmlinux``.
 
@@ -360,9 +358,12 @@ class OpenObject(Owned):
         except LibbpfError as error:
             if "BTF is required" in error.log:
                 raise _no_btf() from error
-            detail = _last_line(error.log) or describe_errno(error.errno)
+            from ecli_runtime.load_errors import last_line
+
+            detail = last_line(error.log) or describe_errno(error.errno)
             raise ObjectError(f"libbpf cannot open the package's object: {detail}", "build the package again") from error
         opened = cls(handle)
+        opened._data = data
         try:
             opened.btf = opened._read_btf()
             opened.maps = [OpenMap(each) for each in opened._walk(lib.bpf_object__next_map)]
@@ -372,6 +373,7 @@ class OpenObject(Owned):
             raise
         return opened
 
+    _data: bytes
     btf: Btf
     maps: list[OpenMap]
     programs: list[Program]
@@ -406,7 +408,9 @@ class OpenObject(Owned):
         try:
             lib.bpf_object__load(self.handle)
         except LibbpfError as error:
-            raise _explain_load_failure(error, {each.name: each.section for each in self.programs}) from error
+            from ecli_runtime.load_errors import explain_load_failure
+
+            raise explain_load_failure(error, self._data, self.programs, self.maps) from error
         loaded_maps = [LoadedMap(each.handle) for each in self.maps]
         loaded_programs = [LoadedProgram(each.handle) for each in self.programs]
         return LoadedObject(self.release(), self.btf, loaded_maps, loaded_programs)
@@ -440,68 +444,3 @@ def _no_btf() -> ObjectError:
     return ObjectError(
         "the package's object has no BTF, so its events cannot be described", "compile with -g (clang -target bpf -g)"
     )
-
-
-def _last_line(text: str) -> str:
-    """Return the last line of libbpf's log that says what is wrong, not only that something is."""
-    lines = [line.removeprefix("libbpf: ").strip() for line in text.splitlines() if line.strip()]
-    vague = ("failed to load object", "failed to load: -")
-    return next((line for line in reversed(lines) if not any(words in line for words in vague)), "")
-
-
-def _explain_load_failure(error: LibbpfError, sections: Mapping[str, str]) -> Exception:
-    """Return the error that says why an object did not load, from what libbpf logged and the sections of its programs."""
-    import re
-
-    text = error.log
-    if "valid kernel BTF" in text or "Error loading vmlinux BTF" in text:
-        return UnsupportedFeatureError(
-            "this package (it reads kernel types)",
-            "a kernel with BTF (CONFIG_DEBUG_INFO_BTF) or a BTF file for exactly this kernel",
-            hint="name such a file with --kernel-btf FILE, or use a kernel that has /sys/kernel/btf/vmlinux",
-        )
-    if "failed to parse target BTF" in text:
-        return BtfError(
-            f"the file that should hold the kernel's BTF cannot be used: {describe_errno(error.errno)}",
-            "--kernel-btf takes a copy of /sys/kernel/btf/vmlinux, or an ELF file with a .BTF section",
-        )
-    function = re.search(r"prog '([^']*)': failed to find kernel BTF type ID of '([^']*)'", text)
-    if function:
-        from ecli_runtime.attach.functions import hint_for_function
-
-        message = f"{function[1]}: this kernel has no {function[2]} in its BTF"
-        return LibbpfError(error.function, error.errno, text, message, hint_for_function(function[2]))
-    verifier = re.search(r"prog '([^']*)': -- BEGIN PROG LOAD LOG --\n(.*?)-- END PROG LOAD LOG --", text, re.DOTALL)
-    if verifier and (reason := _verifier_reason(verifier[2])):
-        return VerifierError(
-            error.function,
-            error.errno,
-            text,
-            f"{verifier[1]}: the kernel's verifier refused the program: {reason}",
-            "`--verbose` shows the whole log",
-        )
-    if error.errno in (errno.EPERM, errno.EACCES):
-        from ecli_runtime.permissions import explain_refusal
-
-        return explain_refusal(error, sections)
-    detail = _last_line(text)
-    message = f"cannot load the package's object: {describe_errno(error.errno)}" + (f" ({detail})" if detail else "")
-    hint = ""
-    failed = re.search(r"prog '([^']*)': BPF program load failed", text)
-    if failed and error.errno == errno.EINVAL:
-        from ecli_runtime.attach.since import hint_for_old_kernel
-
-        hint = hint_for_old_kernel(sections.get(failed[1], ""))
-    return LibbpfError(error.function, error.errno, text, message, hint or "`--verbose` shows libbpf's whole log")
-
-
-def _verifier_reason(verifier_log: str) -> str:
-    """Return the last line that the verifier wrote about the program itself, with the source line before it."""
-    source = ""
-    reason = ""
-    for line in verifier_log.splitlines():
-        if line.startswith("; "):
-            source = line[2:].strip()
-        elif line and not line.startswith(("processed ", "verification time", "stack depth", "max_states", "mark_read")):
-            reason = line.strip()
-    return f"{reason} at `{source}`" if reason and source else reason

@@ -8,8 +8,8 @@ from ecli_runtime import permissions
 from ecli_runtime.errors import LibbpfError
 from ecli_runtime.permissions import explain_refusal
 
-ROOT = {"/proc/self/status": "Name: x\nCapEff:\t000001ffffffffff\n", "/proc/self/uid_map": "0 0 4294967295"}
-ORDINARY = {"/proc/self/status": "CapEff:\t0000000000000000\n"}
+ROOT = {"/proc/thread-self/status": "Name: x\nCapEff:\t000001ffffffffff\n", "/proc/self/uid_map": "0 0 4294967295"}
+ORDINARY = {"/proc/thread-self/status": "CapEff:\t0000000000000000\n"}
 PROGRAM = "libbpf: prog 'guard': BPF program load failed: -EPERM\nlibbpf: prog 'guard': failed to load: -EPERM\n"
 MAP = "libbpf: map 'events': failed to create: -EPERM\n"
 
@@ -39,6 +39,6 @@ def test_who_or_what_is_to_blame(
     monkeypatch: pytest.MonkeyPatch, files: dict[str, str], log: str, message: str, hint: str
 ) -> None:
     monkeypatch.setattr(permissions, "_read", lambda path: files.get(path, ""))
-    error = explain_refusal(LibbpfError("bpf_object__load", 1, log), {"guard": "lsm/x"})
+    error = explain_refusal(LibbpfError("bpf_object__load", 1, log), {"guard": ("lsm/x", 29)})
     assert str(error).startswith(message)
     assert hint in error.hint
