@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from ecli_py.marks import loss_mark_schema, usage_mark_schema
 from ecli_py.output import tags_of
 from ecli_py.parser import Parser
 from ecli_py.report import write_out
@@ -31,9 +32,10 @@ def main(words: list[str]) -> int:
     with OpenSession(package) as opened:
         sources = opened.sources()
         events = [_tagged(schema, sources, source, plan) for source in sources for schema, plan in _events(source)]
-    document = {"$schema": DIALECT, "title": package.name, **({"anyOf": events} if len(events) > 1 else {})}
-    if len(events) == 1:
-        document |= events[0]
+    may_be_missing = [source.name for source in sources if source.sample is None]
+    if may_be_missing:
+        events.append(loss_mark_schema(may_be_missing))
+    document = {"$schema": DIALECT, "title": package.name, "anyOf": [*events, usage_mark_schema()]}
     write_out(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     return 0
 
