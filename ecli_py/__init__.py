@@ -34,6 +34,8 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
     kernel_btf: str | None = None,
     latency_ms: float = 2.0,
     raw: bool = False,
+    ring_size: int | Mapping[str, int] | None = None,
+    measure: bool = False,
 ) -> Tool:
     """Open a package, load it into the kernel and attach it.
 
@@ -49,6 +51,9 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
         kernel_btf: File to take the kernel's BTF from, for a kernel that has none of its own.
         latency_ms: How late an event may come while others keep coming; a lone one comes at once. 0 saves no work.
         raw: Addresses stay numbers, and ports in network order.
+        ring_size: Bytes of ring buffers, and of each CPU's ring of perf buffers: of all, or by name of the map. Rounded up to a
+            power of two of whole pages; ``None``: as the package says.
+        measure: The kernel measures programs, for :meth:`Tool.usage() <ecli_py.tool.Tool.usage>`: two looks at a clock a run.
 
     Returns:
         The tool at work. Close it, or use it in a ``with`` statement, to detach it.
@@ -63,7 +68,8 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
         from ecli_runtime.attach.options import AttachOptions
 
         targets = AttachOptions(attach or {}, tuple(disable), iface, cgroup, pid, binary)
-    return open_tool(package, options or {}, targets, kernel_btf, latency_ms, raw)
+    sizes = {"": ring_size} if isinstance(ring_size, int) else ring_size or {}
+    return open_tool(package, options or {}, targets, kernel_btf, latency_ms, raw, sizes, measure)
 
 
 def open_recording(path: str | os.PathLike[str], *, raw: bool = False) -> Replay:

@@ -7,8 +7,11 @@ wrong included, goes to an argparse parser made of the same declarations, and wh
 
 from __future__ import annotations
 
+from itertools import islice
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from ecli_py.parser import Parser
@@ -42,7 +45,8 @@ class Arguments:
     def add_option(self, group: str, *flags: str, **settings: Any) -> None:
         """Declare an option as ``add_argument`` of argparse does, under a heading of the help.
 
-        ``help=None`` hides it; a help that is no text is made one when it is shown.
+        ``help=None`` hides it; a help that is no text is made one when it is shown. With ``nargs`` "=" a value can be left out,
+        for which ``const`` stands then, and must follow an equals sign: the next word is another one.
         """
         self._options.append((group, flags, settings))
         self.flags.update(flags)
@@ -68,7 +72,7 @@ class Arguments:
         values = Values() if values is None else values
         found = self._parse_plain(words)
         if found is None:
-            return self._make_parser().parse_args(words, values)
+            return self._make_parser().parse_args([*self._completed(words)], values)
         for _group, flags, settings in self._options:
             name = _destination(flags, settings)
             before = vars(values).setdefault(name, None)
@@ -99,6 +103,8 @@ class Arguments:
             destination, settings = options[flag]
             if settings.get("action") == "store_true" and not equals:
                 found[destination] = True
+            elif settings.get("nargs") == "=" and (value or not equals):
+                found[destination] = value or settings["const"]
             elif settings.get("action", "append") == "append" and "nargs" not in settings:
                 value = value if equals else next(following, "")
                 if not value or value.startswith("-"):
@@ -107,6 +113,18 @@ class Arguments:
             else:
                 return None
         return None if operands else found
+
+    def _completed(self, words: list[str]) -> Iterator[str]:
+        """Give options whose value can be left out the one that stands for it: argparse would take the next word."""
+        flags = {flag: settings for _group, flags, settings in self._options for flag in flags}
+        following = iter(words)
+        for word in following:
+            settings = flags.get(word, {"action": "unknown"})
+            yield f"{word}={settings['const']}" if settings.get("nargs") == "=" else word
+            if word == "--" or (self._rest and not word.startswith("-")):
+                yield from following  # those after the operand may be somebody else's
+            elif settings.get("action", "append") == "append" and "nargs" not in settings:
+                yield from islice(following, 1)
 
     def _make_parser(self) -> Parser:
         import argparse
@@ -118,7 +136,10 @@ class Arguments:
         groups = {group: parser.add_argument_group(group) for group in dict.fromkeys(group for group, *_ in self._options)}
         for group, flags, settings in self._options:
             text = argparse.SUPPRESS if settings.get("help") is None else str(settings["help"])
-            groups[group].add_argument(*flags, **{"default": None, **settings, "help": text})
+            words = {"default": None, **settings, "help": text}
+            if words.get("nargs") == "=":
+                del words["nargs"], words["const"]
+            groups[group].add_argument(*flags, **words)
         for name, settings in self._operands:
             parser.add_argument(name, **settings)
         if self._rest:

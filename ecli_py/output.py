@@ -8,7 +8,7 @@ from ecli_py.report import printable, write_out, write_text
 from ecli_runtime.decode.adaptive import Lines
 from ecli_runtime.decode.lines import Style, csv_cell, default_widths, fit, heading, make_program
 from ecli_runtime.decode.plan import flattened
-from ecli_runtime.stream import Samples
+from ecli_runtime.stream import Samples, event_count
 from ecli_schemas.errors import EcliError
 from ecli_schemas.record import Record
 
@@ -79,6 +79,10 @@ class Output:
         clock: For members that are times of the kernel.
         now: Returns the time that text shows for a chunk, in seconds since the epoch.
 
+    Attributes:
+        filters: Whether the user wants only some events.
+        left_out: How many events of the chunk that was rendered last were left out for that.
+
     Raises:
         EcliError: A name or an expression in ``form`` does not fit the events.
     """
@@ -86,6 +90,7 @@ class Output:
     def __init__(self, sources: Sequence[Source], form: Format, clock: Clock, now: Callable[[], float] = time.time) -> None:
         self._now = now
         self._form = form
+        self.filters, self.left_out = form.where is not None, 0
         self._clock = clock
         self._decoder: EventDecoder | None = None
         self._renderers: dict[int, _Renderer | None] = {}  # by identity of the plan
@@ -159,11 +164,13 @@ class Output:
             return self._render_events(chunk, limit)
         renderer = self._renderers.get(id(chunk.plan))
         if renderer is None:
+            self.left_out = 0 if self._form.where is None else chunk.run.live
             return b"", 0
         prefix = b""
         if self._form.kind == "text":
             prefix = time.strftime("%H:%M:%S  ", time.localtime(self._now())).encode() + renderer.label
-        lines, shown, _looked_at = renderer.lines.render(chunk.run, prefix, limit)
+        lines, shown, looked_at = renderer.lines.render(chunk.run, prefix, limit)
+        self.left_out = looked_at - shown
         if shown and renderer.heading:  # once for each type: events of several come mixed
             lines = (b"\n" if self._has_begun and self._form.kind == "text" else b"") + renderer.heading + lines
             renderer.heading = b""
@@ -173,6 +180,7 @@ class Output:
     def _render_events(self, chunk: Chunk, limit: int) -> tuple[bytes, int]:
         """Render what is no sample of a known type: readings of maps, and bytes that nobody has described."""
         if self._form.where is not None:
+            self.left_out = event_count(chunk)
             return b"", 0
         tags = dict(tags_of(self._sources, chunk.source, None)) if self._form.kind == "json" else {}
         lines: list[str] = []

@@ -49,11 +49,14 @@ def write_out(result: str | bytes) -> None:
         BrokenPipeError: Nobody reads it any more.
         EcliError: It cannot be written, for example to a full disk.
     """
+    if isinstance(result, str):
+        result = result.encode(sys.stdout.encoding, sys.stdout.errors or "strict")
     try:
-        if isinstance(result, bytes):
-            sys.stdout.buffer.write(result)
-        else:
-            sys.stdout.write(result)
+        sys.stdout.flush()
+        left = memoryview(result)
+        # With PYTHONUNBUFFERED nothing but the descriptor is behind it, and a signal cuts a write to a pipe short.
+        while left:
+            left = left[sys.stdout.buffer.write(left) or 0 :]
         sys.stdout.flush()
     except BrokenPipeError:
         raise

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import sys
+import time
 
-from ecli_py.report import UsageError, in_colour, terminal_columns
+from ecli_py.report import UsageError, in_colour, printable, terminal_columns, warn
 from ecli_schemas.errors import EcliError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Literal
 
     from ecli_py.arguments import Values
     from ecli_py.output import Format
-    from ecli_runtime.stream import Stats
+    from ecli_runtime.stream import MapStats, Stats
 
 # Above this share of a ring buffer the program may have found it full between two looks.
 _NEARLY_FULL = 0.9
+_LOOK_S = 1.0
 
 # As ``add_option`` of `arguments.py` takes them.
 OUTPUT_OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -58,13 +61,78 @@ def parse_count(text: str) -> int:
     raise EcliError(f"--count: expected a number of events (at least 1), got {text!r}", "for example --count 10")
 
 
-def closing_line(stats: Stats) -> str:
-    """Return the summary of a run, newline included."""
-    parts = [f"{stats.events} event{'' if stats.events == 1 else 's'}", f"{stats.lost} lost"]
+class LossWatch:
+    """Says what a run loses: on stderr, and as marks in a stream of JSON lines.
+
+    Each time it says what has come on top, so all together are the loss of the run.
+
+    Args:
+        stats: Returns what the run has done so far.
+        as_json: Whether the stream is of JSON lines.
+    """
+
+    def __init__(self, stats: Callable[[], Stats], as_json: bool) -> None:
+        self._stats, self._as_json = stats, as_json
+        self._told: dict[tuple[str, str], int] = {}
+        self._next = time.monotonic() + _LOOK_S
+
+    def look(self) -> bytes:
+        """Say what is new, at most once a second, and return the marks, each with its line feed."""
+        now = time.monotonic()
+        if now < self._next:
+            return b""
+        self._next = now + _LOOK_S
+        return self.end()
+
+    def end(self) -> bytes:
+        """Say at once what is new, and return the marks."""
+        marks = []
+        for each in self._stats().maps:
+            for why, count in each.reasons:
+                new = count - self._told.get((each.name, why), 0)
+                if new > 0:  # a program may take back what it has counted
+                    self._told[each.name, why] = count
+                    sys.stderr.write(printable(f"lost: {each.name} {new} ({why})\n"))
+                    if self._as_json:
+                        marks.append(loss_mark(each.name, new, why))
+        return b"".join(marks)
+
+
+def loss_mark(map_name: str, count: int, why: str) -> bytes:
+    """Return the line of JSON that stands where it was noticed that events are missing."""
+    from ecli_py.render.jsonlines import to_json
+
+    return (to_json({"@lost": {"map": map_name, "count": count, "why": why}}) + "\n").encode("utf-8", "backslashreplace")
+
+
+def closing_line(stats: Stats, filtered: bool = False) -> str:
+    """Return the summary of a run, newline included.
+
+    Args:
+        stats: What the run has done.
+        filtered: Whether a filter was at work, so that not all events were shown.
+    """
+    of_all = f" of {stats.events + stats.filtered}" if filtered else ""
+    parts = [f"{stats.events}{of_all} event{'' if f'{stats.events}{of_all}' == '1' else 's'}", f"{stats.lost} lost"]
     if stats.undecoded:
         parts.append(f"{stats.undecoded} not decoded")
     parts.append(f"{stats.seconds:.1f} s")
-    line = ", ".join(parts) + "\n"
-    if stats.occupancy > _NEARLY_FULL and not stats.lost:
-        line += f"warning: the ring buffer was {stats.occupancy:.0%} full at times; events may have been lost\n"
-    return line
+    return ", ".join(parts) + "\n"
+
+
+def warn_of_full_buffers(stats: Stats) -> None:
+    """Say which buffers were too small, and what size would do."""
+    for each in stats.maps:
+        if each.was_full or each.occupancy > _NEARLY_FULL:
+            warn(_describe_full(each))
+    if not stats.maps and stats.occupancy > _NEARLY_FULL and not stats.lost:
+        warn(f"the ring buffer was {stats.occupancy:.0%} full at times; events may have been lost")
+
+
+def _describe_full(each: MapStats) -> str:
+    from ecli_runtime.ring_sizes import LARGEST_SIZE_BYTES, size_text
+
+    was_full = "was full" if each.was_full else f"was {each.occupancy:.0%} full at times; events may have been lost"
+    larger = min(each.size_bytes * (4 if each.was_full else 2), LARGEST_SIZE_BYTES)
+    advice = f"; --ring-size {each.name}={size_text(larger)} makes it larger" if larger > each.size_bytes else ""
+    return f"the buffer of map {each.name} ({size_text(each.size_bytes)}) {was_full}{advice}"

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.decode.events import Event
     from ecli_runtime.globals import Value
+    from ecli_runtime.opening import LoadingSession
     from ecli_runtime.session import Session
     from ecli_runtime.stream import Chunk, Source, Stats
+    from ecli_runtime.usage import Meter, Usage
 
 # How long one wait lasts at most: a bound on how late a deadline is noticed.
 _WAIT_MS = 1000
@@ -30,10 +32,14 @@ class Tool:
 
     Args:
         session: The session behind it, owned by this object from now on.
+        meter: What measures its programs, likewise; ``None``: nothing does.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, meter: Meter | None = None) -> None:
         self._session = session
+        self._meter = meter
+        if meter is not None:
+            meter.restart()  # what starting took is no use of the run
         self._events: Iterator[Event] = iter(())  # taken out of the kernel and not yielded yet
 
     @property
@@ -43,8 +49,28 @@ class Tool:
 
     @property
     def stats(self) -> Stats:
-        """Events, lost samples and seconds so far."""
+        """Events, lost samples and seconds so far, and what each map had of that."""
         return self._session.stats()
+
+    def usage(self) -> Usage:
+        """Return what the run has cost so far; only while it is open, and if it was opened to be measured.
+
+        Raises:
+            ValueError: It is closed, or not measured.
+            LibbpfError: The kernel does not tell.
+        """
+        if self._meter is None:
+            raise ValueError("the tool is not measured: ecli_py.open(..., measure=True)")
+        return self._meter.usage(self._session.program_fds())
+
+    @property
+    def optional_programs(self) -> frozenset[str]:
+        """Names of the programs that are attached because somebody asked for them: ``SEC("?…")``."""
+        return self._session.optional_programs
+
+    def detach(self, program: str) -> None:
+        """Detach one program; the others go on."""
+        self._session.detach_program(program)
 
     def events(self, duration_s: float | None = None, count: int | None = None) -> Iterator[Event]:
         """Yield events as they come: dictionaries of member names to values, each with the ``source`` it came through.
@@ -101,6 +127,11 @@ class Tool:
         """Add to the number of events that were shown."""
         self._session.delivered += events
 
+    def leave_out(self, map_name: str, events: int) -> None:
+        """Add to the number of events of a map that a filter left out, for consumers that have one."""
+        filtered = self._session.filtered
+        filtered[map_name] = filtered.get(map_name, 0) + events
+
     def stop(self) -> None:
         """End :meth:`events` soon; may be called from a signal handler or another thread."""
         self._session.stop()
@@ -108,6 +139,8 @@ class Tool:
     def close(self) -> None:
         """Detach and unload; a second call does nothing."""
         self._session.close()
+        if self._meter is not None:
+            self._meter.close()
 
     def __enter__(self) -> Self:
         return self
@@ -123,10 +156,28 @@ def open_tool(
     kernel_btf: str | None,
     latency_ms: float,
     raw: bool,
+    ring_sizes: Mapping[str, int],
+    measure: bool,
 ) -> Tool:
     """Open a package, set its options, load and attach it; see :func:`ecli_py.open`."""
     with OpenSession(load_package(package), kernel_btf) as opened:
         for name, value in options.items():
             opened.set(name, value)
         opened.raw = raw
-        return Tool(opened.load(attach).start(latency_ms))
+        if ring_sizes:
+            opened.set_ring_sizes(ring_sizes)
+        return start_tool(opened.load(attach), latency_ms, measure)
+
+
+def start_tool(loading: LoadingSession, latency_ms: float, measure: bool) -> Tool:
+    """Start what is being loaded; arguments and errors as :func:`ecli_py.open`."""
+    if not measure:
+        return Tool(loading.start(latency_ms))
+    from ecli_runtime.usage import Meter
+
+    meter = Meter()  # first, so that no run of a program is missed
+    try:
+        return Tool(loading.start(latency_ms), meter)
+    except BaseException:
+        meter.close()
+        raise

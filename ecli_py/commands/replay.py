@@ -10,7 +10,7 @@ from ecli_py.output import Clock, Output
 from ecli_py.render.plain import one_line
 from ecli_py.replay import Replay
 from ecli_py.report import warn
-from ecli_py.showing import OUTPUT_OPTIONS, closing_line, make_format, parse_count
+from ecli_py.showing import OUTPUT_OPTIONS, closing_line, make_format, parse_count, warn_of_full_buffers
 from ecli_runtime.recording import Loss
 
 TYPE_CHECKING = False
@@ -34,18 +34,20 @@ def main(words: list[str]) -> int:
     with Replay(arguments.recording, warn, bool(arguments.raw)) as replay:
         for run in replay.runs():
             sys.stderr.write(f"{_title(run)}\n")
-            shown = _show(run, form, limit)
-            sys.stderr.write(closing_line(run.stats.replace(events=shown)))
+            shown, left_out = _show(run, form, limit)
+            stats = run.stats.replace(events=shown, filtered=left_out)
+            warn_of_full_buffers(stats)
+            sys.stderr.write(closing_line(stats, form.where is not None))
             limit = max(limit - shown, 0) if limit >= 0 else limit
             if not limit:
                 break
     return 0
 
 
-def _show(run: RecordedRun, form: Format, limit: int) -> int:
-    """Show up to a number of events of a run, negative for all; return how many there were."""
+def _show(run: RecordedRun, form: Format, limit: int) -> tuple[int, int]:
+    """Show up to a number of events of a run, negative for all; return how many there were, and how many a filter left out."""
     output = Output(run.sources, form, _clock(run), lambda: run.taken_at)
-    shown = 0
+    shown = left_out = 0
     for chunk in run.chunks():
         if isinstance(chunk, Loss):
             warn(_describe(chunk))
@@ -54,9 +56,10 @@ def _show(run: RecordedRun, form: Format, limit: int) -> int:
         if lines:
             output.write(lines)
         shown += count
+        left_out += output.left_out
         if shown == limit:
             break
-    return shown
+    return shown, left_out
 
 
 def _clock(run: RecordedRun) -> Clock:

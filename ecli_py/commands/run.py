@@ -7,7 +7,7 @@ import sys
 
 from ecli_py.arguments import Arguments
 from ecli_py.report import printable, warn
-from ecli_py.showing import OUTPUT_OPTIONS, closing_line, make_format, parse_count
+from ecli_py.showing import OUTPUT_OPTIONS, LossWatch, closing_line, make_format, parse_count, warn_of_full_buffers
 from ecli_py.source import parse_package, read_source
 from ecli_runtime.errors import OptionError
 from ecli_runtime.globals import is_bool, kind_of_value, parse_value
@@ -19,18 +19,31 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import Protocol
 
     from ecli_py.arguments import Values
     from ecli_py.output import Output
+    from ecli_py.overhead import Measuring
     from ecli_py.tool import Tool
     from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.recorder import RunInfo
     from ecli_runtime.stream import Chunk, Source
     from ecli_schemas.model import Option, Package
+
+    class Watch(Protocol):
+        """What looks at a run from time to time. What it returns are lines for the stream of events."""
+
+        def look(self) -> bytes:
+            """Look, if it is time to."""
+
+        def end(self) -> bytes:
+            """Look for the last time: all events have been shown."""
 else:
     import _signal as signal  # the C module under it; signal itself brings enum and functools, 4 ms
 
 _RUN_OPTIONS = "options of ecli-py run"  # heading in the help
+_AT_THE_END = "end"  # --stats without an interval
+_STATUS_LOSS = 3
 
 
 def main(words: list[str]) -> int:
@@ -54,27 +67,55 @@ def main(words: list[str]) -> int:
         duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
         count = None if arguments.count is None else parse_count(arguments.count)
         latency_ms = DEFAULT_LATENCY_MS if arguments.latency is None else parse_latency_ms(arguments.latency)
+        measuring = _measuring(arguments)
         opened.raw = arguments.raw
+        if arguments.ring_size:
+            _set_ring_sizes(opened, arguments.ring_size)
         loading = opened.load(_attach_options(arguments))  # in the background: what follows is done meanwhile, importing included
         from ecli_py.output import Output, running_clock
-        from ecli_py.tool import Tool
+        from ecli_py.tool import start_tool
 
         output = Output(loading.sources, make_format(arguments), running_clock())
         for line in (*loading.contradictions(), *_indistinct(loading.sources)):
             warn(line)
         info = None if arguments.record is None else _run_info(data, opened, loading.sources)
         stop = _Stop()
-        with Tool(loading.start(latency_ms)) as tool:
+        with start_tool(loading, latency_ms, measuring is not None) as tool:
             stop.end(tool)
             rounds, limit = tool.rounds(duration_s), -1 if count is None else count
+            watches: list[Watch] = [LossWatch(lambda: tool.stats, bool(arguments.json))]
+            if measuring is not None:
+                watches.append(measuring.watch(tool))
             if info is None:
-                _show(tool, output, rounds, limit)
+                _show(tool, output, rounds, limit, watches)
             else:
                 from ecli_runtime.recorder import Recorder
 
                 with Recorder(arguments.record, info, lambda: tool.stats, warn) as recorder:
-                    _show(tool, output, recorder.tee(rounds), limit)
-    return 0
+                    _show(tool, output, recorder.tee(rounds), limit, watches)
+            stats = tool.stats
+    return _STATUS_LOSS if arguments.fail_on_loss and (stats.lost or stats.undecoded) else 0
+
+
+def _set_ring_sizes(opened: OpenSession, texts: Iterable[str]) -> None:
+    from ecli_runtime.ring_sizes import parse_ring_sizes
+
+    for line in opened.set_ring_sizes(parse_ring_sizes(texts)):
+        warn(line)
+
+
+def _measuring(arguments: Values) -> Measuring | None:
+    """Return what the command line says of measuring the run; ``None``: nothing."""
+    if arguments.stats is None and arguments.max_overhead is None:
+        return None
+    from ecli_py.overhead import Measuring, parse_share
+
+    return Measuring(
+        as_json=bool(arguments.json),
+        shown=arguments.stats is not None,
+        interval_s=None if arguments.stats in (None, _AT_THE_END) else parse_duration(arguments.stats, "--stats"),
+        limit=None if arguments.max_overhead is None else parse_share(arguments.max_overhead),
+    )
 
 
 def _run_info(data: bytes, opened: OpenSession, sources: tuple[Source, ...]) -> RunInfo:
@@ -120,6 +161,31 @@ def _add_run_options(command: Arguments) -> None:
     for flag, settings in (
         *OUTPUT_OPTIONS,
         ("--record", {"metavar": "FILE", "help": "also write all that comes to a recording, for `ecli-py replay`"}),
+        (
+            "--ring-size",
+            {
+                "action": "append",
+                "metavar": "[MAP=]SIZE",
+                "help": "size of ring buffers, and of each CPU's perf buffer: 256K, 4M, of one map events=16M; repeatable",
+            },
+        ),
+        ("--fail-on-loss", {"action": "store_true", "help": "end with status 3 if events were lost or could not be decoded"}),
+        (
+            "--stats",
+            {
+                "nargs": "=",
+                "const": _AT_THE_END,
+                "metavar": "[=TIME]",
+                "help": "say what each program and ecli-py itself cost: at the end, and after each TIME",
+            },
+        ),
+        (
+            "--max-overhead",
+            {
+                "metavar": "SHARE",
+                "help": "what programs and ecli-py may use of one CPU (1%%): detach optional programs above that, or end the run",
+            },
+        ),
         ("--duration", {"metavar": "TIME", "help": "end after this time: 5, 5s, 500ms, 2m, 1h"}),
         (
             "--latency",
@@ -228,8 +294,12 @@ def _describe(option: Option) -> str:
     )
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str, option: str = "--duration") -> float:
     """Return a time such as ``5``, ``5s``, ``500ms``, ``2m`` or ``1h`` in seconds.
+
+    Args:
+        text: What the user typed.
+        option: Where, for an error.
 
     Raises:
         EcliError: It is none, or not positive.
@@ -243,7 +313,7 @@ def parse_duration(text: str) -> float:
             if 0 < value < 1e9:
                 return value
             break
-    raise EcliError(f"--duration: expected a time, got {text!r}", "for example 5s, 500ms or 2m")
+    raise EcliError(f"{option}: expected a time, got {text!r}", "for example 5s, 500ms or 2m")
 
 
 def parse_latency_ms(text: str) -> float:
@@ -287,7 +357,7 @@ class _Stop:
             tool.stop()
 
 
-def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: int) -> None:
+def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: int, watches: Sequence[Watch]) -> None:
     gc.freeze()
     gc.enable()
     # From this line on nothing is missed: a script that waits for it may start what it wants to see.
@@ -297,12 +367,17 @@ def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: 
         for chunk in chunks:
             rendered, shown = output.render(chunk, limit)
             tool.count(shown)
+            if output.left_out:
+                tool.leave_out(chunk.source.name, output.left_out)
             lines.append(rendered)
             limit = max(limit - shown, 0) if limit >= 0 else limit
             if not limit:
                 break
-        if lines:
+        lines += [watch.look() for watch in watches]
+        if any(lines):
             output.write(b"".join(lines))
         if not limit:
             break
-    sys.stderr.write(closing_line(tool.stats))
+    output.write(b"".join([watch.end() for watch in watches]))
+    warn_of_full_buffers(tool.stats)
+    sys.stderr.write(closing_line(tool.stats, output.filters))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from ecli_py.marks import loss_mark_schema, usage_mark_schema
 from ecli_py.output import tags_of
 from ecli_py.parser import Parser
 from ecli_py.report import write_out
@@ -36,9 +37,10 @@ def main(words: list[str]) -> int:
         sources = opened.sources()
         events = [_tagged(schema, sources, source, plan) for source in sources for schema, plan in _events(source)]
         events += [_object(f"of iterator {name}", {"program": {"const": name}, "line": _TEXT}) for name in opened.iterators()]
-    document = {"$schema": DIALECT, "title": package.name, **(events[0] if len(events) == 1 else {"anyOf": events})}
-    if not events:  # where an empty list is not allowed
-        document = {"$schema": DIALECT, "title": package.name, "not": {}}
+    may_be_missing = [source.name for source in sources if source.sample is None]
+    if may_be_missing:
+        events.append(loss_mark_schema(may_be_missing))
+    document = {"$schema": DIALECT, "title": package.name, "anyOf": [*events, usage_mark_schema()]}
     write_out(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     return 0
 

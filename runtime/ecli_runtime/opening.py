@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 DEFAULT_LATENCY_MS = 2.0
 
-# A program that cannot place a sample in map M may count that in a global integer of this name.
+# A program that cannot place a sample in map M may count that under this name: see counters.py.
 LOST_SUFFIX = "_lost"
 
 # How long one thread of Python may keep the other waiting while libbpf loads: its log messages pass through Python, and at the
@@ -48,6 +48,7 @@ class OpenSession:
     Attributes:
         raw: Values are shown as they are, whatever they mean; until it is loaded this may be set.
         chosen: Values of options that were set, by the names of their variables; the package's defaults are not among them.
+        page_counts: Pages of each CPU's ring of perf event arrays that shall not have as many as the package says, by name.
 
     Raises:
         PackageError: The package names a map, program, variable or type that its object lacks.
@@ -58,6 +59,7 @@ class OpenSession:
         self.package = package
         self.raw = False
         self.chosen: dict[str, Json] = {}
+        self.page_counts: dict[str, int] = {}
         self._loading: LoadingSession | None = None
         self._object = OpenObject.open(package.object_for(os.uname().machine), package.object_name, kernel_btf)
         try:
@@ -157,6 +159,19 @@ class OpenSession:
                 return whole[variable.byte_offset : variable.byte_offset + variable.size_bytes]
         raise OptionError(f"variable {variable.name!r} in section {variable.section} cannot be set")
 
+    def set_ring_sizes(self, sizes: Mapping[str, int]) -> list[str]:
+        """Set sizes of ring buffers and of each CPU's rings of perf event arrays; return in words where one is rounded up.
+
+        Args:
+            sizes: Bytes, by name of the map; of those that are not named by empty text.
+
+        Raises:
+            OptionError: There is no such map, or a size is not possible.
+        """
+        from ecli_runtime.ring_sizes import set_ring_sizes
+
+        return set_ring_sizes(self._object.maps, sizes, self.page_counts)
+
     def load(self, attach: AttachOptions | None = None) -> LoadingSession:
         """Begin to load, on a thread of its own. This object is used up: nothing can be set any more.
 
@@ -196,6 +211,7 @@ class LoadingSession:
     def __init__(self, opened: OpenSession, unloaded: OpenObject, variables: list[Global], hooks: Plan) -> None:
         self.package = opened.package
         self._make_sources = opened.sources
+        self._page_counts = opened.page_counts
         self._sources: tuple[Source, ...] | None = None
         self._object = unloaded
         self._variables = variables
@@ -251,7 +267,7 @@ class LoadingSession:
         loaded, self._loaded = self._loaded, None
         if loaded is None:
             raise ValueError("the session was started or closed before")
-        return Session(self.package, loaded, sources, self._variables, self._hooks, latency_ms)
+        return Session(self.package, loaded, sources, self._variables, self._hooks, latency_ms, self._page_counts)
 
     def close(self) -> None:
         """Unload it unless it was started, after waiting until it is loaded; a second call does nothing."""

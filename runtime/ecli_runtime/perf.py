@@ -12,6 +12,7 @@ from ecli_runtime.libbpf._ffi import PerfEventAttr, libc
 TYPE_SOFTWARE = 1
 COUNT_SW_CPU_CLOCK, COUNT_SW_BPF_OUTPUT = 0, 10
 SAMPLE_RAW = 1 << 10  # PERF_SAMPLE_RAW
+FORMAT_LOST = 1 << 4  # PERF_FORMAT_LOST, since Linux 6.0 (119a784c8127)
 FLAG_INHERIT = 1 << 1  # what a thread makes is counted, too,
 FLAG_INHERIT_THREAD = 1 << 35  # but no processes; since Linux 5.13
 FLAG_FREQ = 1 << 10  # sample_freq is a frequency

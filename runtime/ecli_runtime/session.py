@@ -7,19 +7,27 @@ import select
 import time
 
 from ecli_runtime.decode.choose import make_chooser
-from ecli_runtime.errors import BtfError
 from ecli_runtime.libbpf.object import MAP_TYPE_RINGBUF
 from ecli_runtime.mounts import with_tracefs
-from ecli_runtime.opening import DEFAULT_LATENCY_MS, LOST_SUFFIX
+from ecli_runtime.opening import DEFAULT_LATENCY_MS
 from ecli_runtime.read.ringbuf import RingBuffer
 from ecli_runtime.read.sampler import Sampler
-from ecli_runtime.stream import Readings, Samples, Stats, TextLines
+from ecli_runtime.stream import (
+    NOT_DECODED,
+    NOT_SENT,
+    PERF_BUFFER_FULL,
+    RING_BUFFER_FULL,
+    MapStats,
+    Readings,
+    Samples,
+    Stats,
+    TextLines,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
-    from typing import Any
 
     from typing_extensions import Self
 
@@ -50,6 +58,7 @@ class Session:
         variables: list[Global],
         hooks: AttachPlan,
         latency_ms: float = DEFAULT_LATENCY_MS,
+        page_counts: Mapping[str, int] | None = None,
     ) -> None:
         self.package = package
         self.sources = sources
@@ -57,7 +66,9 @@ class Session:
         self._maps = {each.name: each for each in loaded.maps}
         self._variables = variables
         self._hooks = hooks
+        self._page_counts = page_counts or {}  # of perf buffers, where the user says it
         self._links: list[Attached] = []
+        self._links_of: dict[str, list[Attached]] = {}  # the same, by name of the program
         self._lines: Iterator[TextLines] = iter(())  # what iterators write and nobody has asked for yet
         self._readers: list[_Reader] = []
         self._samplers: list[Sampler] = []
@@ -72,7 +83,9 @@ class Session:
         self._started = time.monotonic()
         self._seconds: float | None = None
         self.delivered = 0
+        self.filtered: dict[str, int] = {}  # by name of the map
         self._received = 0
+        self._counters: dict[str, Callable[[], int]] | None = None  # of the program, by name of the map
         self._last_stats: Stats | None = None
         try:
             for source in sources:
@@ -95,15 +108,17 @@ class Session:
         else:
             from ecli_runtime.read.perfbuf import PerfBuffer
 
-            buffer = PerfBuffer(loaded_map.fd, loaded_map.max_entries, self.package.perf_buffer_page_count)
+            page_count = self._page_counts.get(source.name, self.package.perf_buffer_page_count)
+            buffer = PerfBuffer(loaded_map.fd, loaded_map.max_entries, page_count)
         self._readers.append(_Reader(source, buffer))
         for fd in buffer.fds:
             self._poll.register(fd, select.POLLIN)
 
     def _attach(self) -> None:
         def attach_all() -> None:
-            for link in self._hooks.attach(self._object):
+            for name, link in self._hooks.attach(self._object):
                 self._links.append(link)
+                self._links_of.setdefault(name, []).append(link)
 
         if self._hooks.needs_tracefs:
             with_tracefs(attach_all)
@@ -164,12 +179,15 @@ class Session:
     def _drain(self) -> Iterator[Chunk]:
         for reader in self._readers:
             for samples in reader.samples():
-                self._received += samples.run.live
+                live = samples.run.live
+                self._received += live
+                reader.received += live
                 yield samples
 
     def _sampled(self, sampler: Sampler) -> Readings:
         readings = sampler.read()
         self._received += len(readings.entries)
+        sampler.received += len(readings.entries)
         return readings
 
     def stop(self) -> None:
@@ -208,26 +226,57 @@ class Session:
         """Return what the run has done so far; when it is closed, what it had done then."""
         if self._last_stats is not None:
             return self._last_stats
-        lost = self._lost_by_program() + sum(reader.buffer.lost for reader in self._readers)
-        occupancy = max((reader.buffer.occupancy for reader in self._readers), default=0.0)
+        maps = (*map(self._stats_of, self._readers), *map(self._stats_of_sampled, self._samplers))
+        lost = sum(each.lost for each in maps)
+        occupancy = max((each.occupancy for each in maps), default=0.0)
         seconds = time.monotonic() - self._started if self._seconds is None else self._seconds
-        return Stats(self.delivered, self._received, lost, self._undecoded, occupancy, seconds)
+        filtered = sum(self.filtered.values())
+        return Stats(self.delivered, self._received, lost, self._undecoded, occupancy, seconds, filtered, maps)
 
-    def _lost_by_program(self) -> int:
-        names = {source.name + LOST_SUFFIX for source in self.sources}
-        return sum(self.read_global(each) for each in self._variables if each.name in names)
+    def _stats_of(self, reader: _Reader) -> MapStats:
+        if self._counters is None:
+            from ecli_runtime.counters import find_counters
 
-    def read_global(self, variable: Global) -> Any:
-        """Return the value that a global variable has in the kernel now."""
-        for each in self._object.maps:
-            if each.data_section == variable.section:
-                for _key, whole in each.entries():
-                    from ecli_runtime.decode.plan import make_plan
-                    from ecli_runtime.decode.python import make_decoder
+            self._counters = find_counters(self._object, self._variables, [each.source.name for each in self._readers])
+        name, buffer = reader.source.name, reader.buffer
+        counter = self._counters.get(name)
+        by_program = max(counter(), 0) if counter else 0  # before the kernel's count, which is not to be less
+        by_kernel = buffer.lost
+        if isinstance(buffer, RingBuffer):
+            reasons = [(RING_BUFFER_FULL, by_program)]
+        else:  # the program is told of each sample that the kernel counts, too: bpf_perf_event_output returns -ENOSPC
+            reasons = [(PERF_BUFFER_FULL, by_kernel), (NOT_SENT, max(by_program - by_kernel, 0))]
+        lost = sum(count for _why, count in reasons)
+        reasons.append((NOT_DECODED, reader.undecoded))
+        return MapStats(
+            name,
+            reader.received,
+            lost,
+            reader.undecoded,
+            self.filtered.get(name, 0),
+            tuple((why, count) for why, count in reasons if count),
+            buffer.occupancy,
+            buffer.size_bytes,
+        )
 
-                    data = whole[variable.byte_offset : variable.byte_offset + variable.size_bytes]
-                    return make_decoder(make_plan(self._object.btf, variable.type_id))(data)
-        raise BtfError(f"variable {variable.name!r} has no map")
+    def _stats_of_sampled(self, sampler: Sampler) -> MapStats:
+        name = sampler.source.name
+        return MapStats(name, sampler.received, 0, 0, self.filtered.get(name, 0), (), 0.0, 0)
+
+    def program_fds(self) -> dict[str, int]:
+        """Return the descriptors of the programs that were attached, by their names; they are the session's."""
+        return {each.name: each.fd for each in self._object.programs if each.name in self._links_of}
+
+    @property
+    def optional_programs(self) -> frozenset[str]:
+        """Names of the programs that are attached and that the package does without unless somebody asks for them."""
+        return frozenset(name for name in self._hooks.optional if self._links_of.get(name))
+
+    def detach_program(self, name: str) -> None:
+        """Detach one program; the others go on."""
+        links = self._links_of.get(name, [])
+        while links:
+            links.pop().close()
 
     def _detach(self) -> None:
         if self._seconds is None:
@@ -269,7 +318,7 @@ class _Reader:
 
     def __init__(self, source: Source, buffer: RingBuffer | PerfBuffer) -> None:
         self.source = source
-        self.undecoded = 0
+        self.received = self.undecoded = 0
         self.buffer = buffer
         self._choose = make_chooser(source.plans, source.tags) if source.plans else None
         self._sizes = [range(plan.min_size_bytes, plan.max_size_bytes + 1) for plan in source.plans]

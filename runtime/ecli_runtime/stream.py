@@ -123,6 +123,47 @@ class TextLines:
         self.source, self.lines = source, lines
 
 
+def event_count(chunk: Chunk) -> int:
+    """Return how many events a chunk has."""
+    if isinstance(chunk, Samples):
+        return chunk.run.live
+    return len(chunk.entries if isinstance(chunk, Readings) else chunk.lines)
+
+
+# Why samples are missing: what marks and messages say.
+RING_BUFFER_FULL, PERF_BUFFER_FULL, NOT_SENT = "ring buffer full", "perf buffer full", "could not be sent"
+NOT_DECODED = "not decoded"
+
+
+class MapStats(Record):
+    """What a run has had from one map so far.
+
+    Attributes:
+        name: Name of the map.
+        received: As in :class:`Stats`.
+        lost: As in :class:`Stats`.
+        undecoded: As in :class:`Stats`.
+        filtered: Of what was received: what a filter left out. That is no loss.
+        reasons: Of what was lost and not decoded, each reason with its count; none is 0.
+        occupancy: Greatest share of the ring buffer that was found filled, 0 to 1; of a perf buffer that of the fullest CPU.
+        size_bytes: Of the ring buffer; of a perf buffer that of one CPU; 0 for a map that is read.
+    """
+
+    name: str
+    received: int
+    lost: int
+    undecoded: int
+    filtered: int
+    reasons: tuple[tuple[str, int], ...]
+    occupancy: float
+    size_bytes: int
+
+    @property
+    def was_full(self) -> bool:
+        """Whether something is known to have found the buffer full."""
+        return any(why in (RING_BUFFER_FULL, PERF_BUFFER_FULL) for why, _count in self.reasons)
+
+
 class Stats(Record):
     """What a run has done so far.
 
@@ -133,6 +174,8 @@ class Stats(Record):
         undecoded: Samples that did not hold their type.
         occupancy: Greatest share of a ring buffer that was found filled, 0 to 1.
         seconds: Since the programs were attached.
+        filtered: Of what was received: what a filter left out. That is no loss.
+        maps: The same for each map; none for a recording, which does not tell them apart.
     """
 
     events: int
@@ -141,3 +184,5 @@ class Stats(Record):
     undecoded: int
     occupancy: float
     seconds: float
+    filtered: int = 0
+    maps: tuple[MapStats, ...] = ()

@@ -66,6 +66,7 @@ class Plan:
         finite: Nothing comes any more once it is attached, and what iterators show is read.
         has_iterators: Some of them are iterators, which somebody must read.
         needs_tracefs: libbpf looks up targets in tracefs.
+        optional: Names of the programs that are only loaded when the user asks for them.
     """
 
     def __init__(self) -> None:
@@ -75,6 +76,7 @@ class Plan:
         self.finite = False
         self.has_iterators = False
         self.needs_tracefs = False
+        self.optional: frozenset[str] = frozenset()
 
     def add(self, program: Program, attacher: Attacher) -> None:
         """Add a program."""
@@ -94,8 +96,10 @@ class Plan:
         """Whether nothing is to be attached."""
         return not self._attachers and not self._map_names
 
-    def attach(self, loaded: LoadedObject) -> Iterator[Attached]:
+    def attach(self, loaded: LoadedObject) -> Iterator[tuple[str, Attached]]:
         """Attach all of it and yield what keeps it attached, as it is made; the caller owns that, also when a later one fails.
+
+        With each comes the name of its program; of callbacks that of their map.
 
         Raises:
             AttachError: Something could not be attached.
@@ -103,13 +107,14 @@ class Plan:
         self.close()
         programs = {each.name: each for each in loaded.programs}
         for name, attacher in self._attachers:
-            yield from attacher(programs[name], loaded)
+            for link in attacher(programs[name], loaded):
+                yield name, link
         if self._map_names:
             from ecli_runtime.attach.struct_ops import attach_map
 
             for each in loaded.maps:
                 if each.name in self._map_names:
-                    yield attach_map(each)
+                    yield each.name, attach_map(each)
 
     def close(self) -> None:
         """Let go of what only loading needs; a second call does nothing."""
@@ -130,6 +135,7 @@ def prepare(opened: OpenObject, package: Package, options: AttachOptions | None 
         TargetError: A target is missing, or no target for its program.
     """
     plan = Plan()
+    plan.optional = frozenset(program.name for program in opened.programs if not program.autoload)
     taken: set[str] = set()  # shortcuts that serve a program
     endless = False
     try:

@@ -243,6 +243,9 @@ SIGNATURES: dict[str, Signature] = {
     "bpf_prog_get_fd_by_id": Signature(c_int, (c_uint32,), check_ret),
     "bpf_map_get_fd_by_id": Signature(c_int, (c_uint32,), check_ret),
     "bpf_obj_get": Signature(c_int, (c_char_p,), check_ret),
+    # what the kernel tells of them, and for how long it measures programs: as the descriptor is open
+    "bpf_obj_get_info_by_fd": Signature(c_int, (c_int, c_void_p, ctypes.POINTER(c_uint32)), check_ret),
+    "bpf_enable_stats": Signature(c_int, (c_int,), check_ret),
     # names of the numbers in include/uapi/linux/bpf.h; NULL: this libbpf knows none
     "libbpf_bpf_prog_type_str": Signature(c_char_p, (c_int,)),
     "libbpf_bpf_map_type_str": Signature(c_char_p, (c_int,)),

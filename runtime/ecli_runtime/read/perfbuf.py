@@ -7,14 +7,16 @@ the kernel pads to the end of the record; of a lost record ``u64 id, u64 count``
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import mmap
 import os
 import struct
 import sys
 
+from ecli_runtime.errors import LibbpfError
 from ecli_runtime.libbpf._ffi import lib
-from ecli_runtime.perf import COUNT_SW_BPF_OUTPUT, SAMPLE_RAW, online_cpus, open_software_event
+from ecli_runtime.perf import COUNT_SW_BPF_OUTPUT, FORMAT_LOST, SAMPLE_RAW, online_cpus, open_software_event
 from ecli_runtime.read.barrier import fence
 from ecli_runtime.read.run import Run
 
@@ -36,6 +38,7 @@ class PerfBuffer:
         page_count: Pages of each CPU's ring, a power of two.
 
     Attributes:
+        size_bytes: Of each CPU's ring.
         filled: Share of the fullest ring that the last look found filled, 0 to 1.
         occupancy: Greatest share of a ring that was ever found filled, 0 to 1.
 
@@ -46,6 +49,7 @@ class PerfBuffer:
 
     def __init__(self, map_fd: int, max_entries: int, page_count: int) -> None:
         self._rings: list[_Ring] = []
+        self.size_bytes = page_count * mmap.PAGESIZE
         self.filled = self.occupancy = 0.0
         try:
             for cpu in online_cpus():
@@ -64,8 +68,11 @@ class PerfBuffer:
 
     @property
     def lost(self) -> int:
-        """Samples that the kernel could not place because a ring was full."""
-        return sum(ring.lost for ring in self._rings)
+        """Samples that the kernel could not place because a ring was full.
+
+        Before Linux 6.0 those that were lost last are missing: the kernel tells of them when the ring takes the next sample.
+        """
+        return sum(ring.lost() for ring in self._rings)
 
     def runs(self) -> Iterator[Run]:
         """Take the samples that are there now, CPU after CPU, and yield runs of one length. They may be padded at the end."""
@@ -85,10 +92,10 @@ class _Ring:
     """The ring of one CPU."""
 
     def __init__(self, cpu: int, page_count: int) -> None:
-        self.lost = 0
+        self._recorded_lost = 0
         self.filled = 0.0
         self._size_bytes = page_count * mmap.PAGESIZE
-        self.fd = open_software_event(COUNT_SW_BPF_OUTPUT, cpu, sample_freq=1, sample_type=SAMPLE_RAW, wakeup_events=1)
+        self.fd, self._counts_lost = _open_event(cpu)
         try:
             self._map = mmap.mmap(self.fd, mmap.PAGESIZE + self._size_bytes)
             fcntl.ioctl(self.fd, _IOC_ENABLE, 0)
@@ -96,6 +103,12 @@ class _Ring:
             os.close(self.fd)
             raise
         self._positions = memoryview(self._map)[: mmap.PAGESIZE].cast("Q")
+
+    def lost(self) -> int:
+        """Return how many samples found the ring full, as far as the kernel tells."""
+        if self._counts_lost:
+            return int.from_bytes(os.read(self.fd, 16)[8:], sys.byteorder)  # u64 value, u64 lost
+        return self._recorded_lost
 
     def _take(self) -> bytes:
         """Return a copy of the records that are there now, and free their room."""
@@ -121,13 +134,24 @@ class _Ring:
             if kind == _RECORD_SAMPLE:
                 yield _as_run(records[at * 8 : at * 8 + count * stride], count, stride)
             elif kind == _RECORD_LOST:
-                self.lost += sum(words[at + 2 : at + count * (stride >> 3) : stride >> 3])
+                self._recorded_lost += sum(words[at + 2 : at + count * (stride >> 3) : stride >> 3])
             at += count * (stride >> 3)
 
     def close(self) -> None:
         self._positions.release()
         self._map.close()
         os.close(self.fd)
+
+
+def _open_event(cpu: int) -> tuple[int, bool]:
+    """Return the event behind a CPU's ring, and whether it counts what is lost."""
+    settings = {"sample_freq": 1, "sample_type": SAMPLE_RAW, "wakeup_events": 1}
+    try:
+        return open_software_event(COUNT_SW_BPF_OUTPUT, cpu, read_format=FORMAT_LOST, **settings), True
+    except LibbpfError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return open_software_event(COUNT_SW_BPF_OUTPUT, cpu, **settings), False
 
 
 def _as_run(records: bytes, count: int, stride: int) -> Run:

@@ -22,6 +22,9 @@ class Sampler:
         sample: How often, and whether entries are removed when they are read. An array cannot be emptied: its counters are then
             read as what they have grown by.
         loaded_map: The map itself; stays its object's.
+
+    Attributes:
+        received: Entries that were read, for its owner to count.
     """
 
     def __init__(self, source: Source, sample: Sample, loaded_map: LoadedMap) -> None:
@@ -37,6 +40,7 @@ class Sampler:
             self._growth = Growth(source)
         self._next = time.monotonic() + sample.interval_ms / 1000
         self._was_read = False
+        self.received = 0
 
     def due_ms(self) -> int:
         """Return milliseconds until the next reading, 0 when it is due."""

@@ -1,0 +1,35 @@
+"""JSON Schema of the marks that stand between the events of ``run --json``."""
+
+from __future__ import annotations
+
+from ecli_runtime.stream import NOT_DECODED, NOT_SENT, PERF_BUFFER_FULL, RING_BUFFER_FULL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_COUNT = {"type": "integer", "minimum": 0}
+
+
+def loss_mark_schema(map_names: list[str]) -> dict[str, Any]:
+    """Return the schema of what says that events of one of some maps are missing."""
+    reasons = [RING_BUFFER_FULL, PERF_BUFFER_FULL, NOT_SENT, NOT_DECODED]
+    lost = _object({"map": {"enum": map_names}, "count": {"type": "integer", "minimum": 1}, "why": {"enum": reasons}})
+    return {"description": "a mark: so many events are missing since the last such mark of the map", **_object({"@lost": lost})}
+
+
+def usage_mark_schema() -> dict[str, Any]:
+    """Return the schema of what says, with ``--stats``, what the run costs."""
+    program = _object({"name": {"type": "string"}, "runs": _COUNT, "time_ns": _COUNT, "missed": _COUNT})
+    own = _object({"cpu_ns": _COUNT, "memory_bytes": _COUNT})
+    said = {
+        "seconds": {"type": "number", "minimum": 0},
+        "whole_run": {"type": "boolean"},
+        "programs": {"type": "array", "items": program},
+        "ecli_py": own,
+    }
+    return {"description": "a mark: what --stats says", **_object({"@stats": _object(said)})}
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
