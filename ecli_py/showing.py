@@ -28,6 +28,16 @@ OUTPUT_OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ),
     ("--where", {"metavar": "EXPR", "help": "only events for which this holds: 'duration_ns > 1ms and comm =~ \"ssh*\"'"}),
     ("--raw", {"action": "store_true", "help": "values as they are: no times, addresses or names made of numbers"}),
+    ("--sort", {"metavar": "NAME", "help": "of maps: member to sort entries by, greatest first; --sort=-NAME: least first"}),
+    ("--top", {"metavar": "N", "help": "of maps: entries of each reading to show (on a terminal: 20); 0: all"}),
+    (
+        "--per-cpu",
+        {"metavar": "sum|max|list", "help": "of per-CPU maps: what to make of the values (default: sum; with --json: list)"},
+    ),
+    ("--delta", {"action": "store_true", "help": "of maps: counters as what they have grown by since the reading before"}),
+    ("--rate", {"action": "store_true", "help": "of maps: the same, per second"}),
+    ("--folded", {"action": "store_true", "help": "of stack traces: one line each at the end, as flame graph tools read it"}),
+    ("--flamegraph", {"metavar": "FILE", "help": "of stack traces: write a flame graph (SVG) at the end"}),
     ("--count", {"metavar": "N", "help": "end after this many events"}),
 )
 
@@ -47,7 +57,13 @@ def make_format(arguments: Values) -> Format:
     if kind == "text" and sys.stdout.isatty():
         columns = os.get_terminal_size(1).columns
     colour = bool(columns) and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-    return Format(kind, arguments.fields, arguments.where, columns, colour)
+    said = [getattr(arguments, name) for name in ("sort", "top", "per_cpu", "delta", "rate", "folded", "flamegraph")]
+    view = None
+    if columns or any(each is not None for each in said):
+        from ecli_py.view import make_view
+
+        view = make_view(arguments, bool(columns))
+    return Format(kind, arguments.fields, arguments.where, columns, colour, view)
 
 
 def parse_count(text: str) -> int:

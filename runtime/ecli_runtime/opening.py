@@ -47,6 +47,7 @@ class OpenSession:
 
     Attributes:
         raw: Values are shown as they are, whatever they mean; until it is loaded this may be set.
+        interval_ms: How often maps are read, if not as the package says; likewise.
         chosen: Values of options that were set, by the names of their variables; the package's defaults are not among them.
 
     Raises:
@@ -57,6 +58,7 @@ class OpenSession:
     def __init__(self, package: Package, kernel_btf: str | None = None) -> None:
         self.package = package
         self.raw = False
+        self.interval_ms: int | None = None
         self.chosen: dict[str, Json] = {}
         self._loading: LoadingSession | None = None
         self._object = OpenObject.open(package.object_for(os.uname().machine), package.object_name, kernel_btf)
@@ -95,7 +97,7 @@ class OpenSession:
         """
         from ecli_runtime.sources import make_sources
 
-        return make_sources(self.package, self._object, self._maps, self.raw)
+        return make_sources(self.package, self._object, self._maps, self.raw, self.interval_ms)
 
     def options(self) -> list[tuple[Option, int]]:
         """Return the options of the package that can be set, each with the id of its type in :attr:`btf`."""
