@@ -8,7 +8,7 @@ from ecli_py.report import printable, write_out, write_text
 from ecli_runtime.decode.adaptive import Lines
 from ecli_runtime.decode.lines import Style, csv_cell, default_widths, fit, heading, make_program
 from ecli_runtime.decode.plan import flattened
-from ecli_runtime.stream import Samples, event_count
+from ecli_runtime.stream import Readings, Samples, event_count
 from ecli_schemas.errors import EcliError
 from ecli_schemas.record import Record
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Literal
 
+    from ecli_py.readings import ReadingsOutput
+    from ecli_py.view import View
     from ecli_runtime.decode.events import Event, EventDecoder
     from ecli_runtime.decode.lines import LineProgram
     from ecli_runtime.decode.plan import Plan
@@ -35,6 +37,7 @@ class Format(Record):
         where: What ``--where`` says.
         columns: Width of the terminal; 0: it is none, so nothing is cut.
         colour: Headings may be set off.
+        view: How maps are shown; ``None``: nothing is said of it.
     """
 
     kind: Literal["text", "json", "csv"]
@@ -42,6 +45,7 @@ class Format(Record):
     where: str | None = None
     columns: int = 0
     colour: bool = False
+    view: View | None = None
 
 
 class Clock(Record):
@@ -95,16 +99,22 @@ class Output:
         self._decoder: EventDecoder | None = None
         self._renderers: dict[int, _Renderer | None] = {}  # by identity of the plan
         self._has_begun = False
+        self._readings: ReadingsOutput | None = None
         self._fields: Fields | None = None
         self._sources = sources
         plans = [plan for source in sources if source.sample is None for plan in source.plans]
         predicates: list[Predicate | None] = [None] * len(plans)
+        sampled = [source for source in sources if source.sample is not None and source.plans]
+        where_plans = [where_plan(source, form.view) for source in sampled] if sampled and form.where is not None else []
         if form.where is not None:
-            predicates = _predicates(form.where, plans, clock.arch)
+            predicates = _predicates(form.where, [*plans, *where_plans], clock.arch)
         if form.fields is not None:
             from ecli_py.render.fields import Fields
 
             self._fields = Fields(form.fields, sources)
+        if sampled:
+            self._readings = self._make_readings(sampled, predicates[len(plans) :])
+            predicates = predicates[: len(plans)]
         labels = _labels(sources) if form.kind == "text" and len(plans) > 1 else [""] * len(plans)
         origins = [source for source in sources if source.sample is None for _plan in source.plans]
         for source, plan, label, predicate in zip(origins, plans, labels, predicates, strict=True):
@@ -112,6 +122,17 @@ class Output:
                 self._renderers[id(plan)] = self._renderer(source, plan, label, predicate)
         if form.kind == "csv":
             self._check_table()
+
+    def _make_readings(self, sampled: Sequence[Source], predicates: Sequence[Predicate | None]) -> ReadingsOutput:
+        from ecli_py.readings import ReadingsOutput
+
+        chosen: dict[str, Predicate | None]
+        if self._form.where is None:
+            chosen = {source.name: None for source in sampled}
+        else:
+            chosen = {source.name: each for source, each in zip(sampled, predicates, strict=True) if each is not None}
+        tags = {source.name: tags_of(self._sources, source, None) if self._form.kind == "json" else () for source in sampled}
+        return ReadingsOutput(self._sources, self._form, self._clock, self._now, self._fields, chosen, tags)
 
     def _renderer(self, source: Source, plan: Plan, label: str, predicate: Predicate | None) -> _Renderer | None:
         """Return what renders events of a type; nothing if none of their members is chosen."""
@@ -161,6 +182,9 @@ class Output:
     def render(self, chunk: Chunk, limit: int) -> tuple[bytes, int]:
         """Return the lines of a chunk, and how many events they show: at most ``limit``, if that is not negative."""
         if not isinstance(chunk, Samples) or chunk.plan is None:
+            if self._readings is not None and isinstance(chunk, Readings) and chunk.source.plans:
+                self.left_out = 0
+                return self._readings.render(chunk, limit)
             return self._render_events(chunk, limit)
         renderer = self._renderers.get(id(chunk.plan))
         if renderer is None:
@@ -178,7 +202,7 @@ class Output:
         return lines, shown
 
     def _render_events(self, chunk: Chunk, limit: int) -> tuple[bytes, int]:
-        """Render what is no sample of a known type: readings of maps, and bytes that nobody has described."""
+        """Render what is of no known type, and lines of iterators."""
         if self._form.where is not None:
             self.left_out = event_count(chunk)
             return b"", 0
@@ -249,9 +273,17 @@ def _labels(sources: Sequence[Source]) -> list[str]:
     return [label.ljust(width) for label in labels]
 
 
+def where_plan(source: Source, view: View | None) -> Plan:
+    """Return the plan that a filter reads the entries of a map by."""
+    from ecli_py import readings
+    from ecli_py.view import View
+
+    return readings.where_plan(source, view or View())
+
+
 def _predicates(text: str, plans: Sequence[Plan], arch: str) -> list[Predicate | None]:
     from ecli_runtime.decode.where import parse_for
 
     if not plans:
-        raise EcliError("--where: this package has no events to choose from", "it reads maps, whose entries are all shown")
+        raise EcliError("--where: this package has no events of a type that is known", "leave it out, and all is shown")
     return parse_for(text, plans, arch)

@@ -31,6 +31,16 @@ OUTPUT_OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ),
     ("--where", {"metavar": "EXPR", "help": "only events for which this holds: 'duration_ns > 1ms and comm =~ \"ssh*\"'"}),
     ("--raw", {"action": "store_true", "help": "values as they are: no times, addresses or names made of numbers"}),
+    ("--sort", {"metavar": "NAME", "help": "of maps: member to sort entries by, greatest first; --sort=-NAME: least first"}),
+    ("--top", {"metavar": "N", "help": "of maps: entries of each reading to show (on a terminal: 20); 0: all"}),
+    (
+        "--per-cpu",
+        {"metavar": "sum|max|list", "help": "of per-CPU maps: what to make of the values (default: sum; with --json: list)"},
+    ),
+    ("--delta", {"action": "store_true", "help": "of maps: counters as what they have grown by since the reading before"}),
+    ("--rate", {"action": "store_true", "help": "of maps: the same, per second"}),
+    ("--folded", {"action": "store_true", "help": "of stack traces: one line each at the end, as flame graph tools read it"}),
+    ("--flamegraph", {"metavar": "FILE", "help": "of stack traces: write a flame graph (SVG) at the end"}),
     ("--count", {"metavar": "N", "help": "end after this many events"}),
 )
 
@@ -47,7 +57,13 @@ def make_format(arguments: Values) -> Format:
         raise UsageError("--json and --csv exclude each other", "choose one")
     kind: Literal["json", "csv", "text"] = "json" if arguments.json else "csv" if arguments.csv else "text"
     columns = terminal_columns() if kind == "text" else 0
-    return Format(kind, arguments.fields, arguments.where, columns, bool(columns) and in_colour(sys.stdout))
+    said = [getattr(arguments, name) for name in ("sort", "top", "per_cpu", "delta", "rate", "folded", "flamegraph")]
+    view = None
+    if columns or any(each is not None for each in said):
+        from ecli_py.view import make_view
+
+        view = make_view(arguments, bool(columns))
+    return Format(kind, arguments.fields, arguments.where, columns, bool(columns) and in_colour(sys.stdout), view)
 
 
 def parse_count(text: str) -> int:

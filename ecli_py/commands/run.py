@@ -71,6 +71,7 @@ def main(words: list[str]) -> int:
         opened.raw = arguments.raw
         if arguments.ring_size:
             _set_ring_sizes(opened, arguments.ring_size)
+        opened.interval_ms = None if arguments.interval is None else parse_interval_ms(arguments.interval)
         loading = opened.load(_attach_options(arguments))  # in the background: what follows is done meanwhile, importing included
         from ecli_py.output import Output, running_clock
         from ecli_py.tool import start_tool
@@ -187,6 +188,7 @@ def _add_run_options(command: Arguments) -> None:
             },
         ),
         ("--duration", {"metavar": "TIME", "help": "end after this time: 5, 5s, 500ms, 2m, 1h"}),
+        ("--interval", {"metavar": "TIME", "help": "how often maps are read, instead of what the package says: 1s, 200ms"}),
         (
             "--latency",
             {"metavar": "TIME", "help": "how late an event may be shown while others keep coming (default: 2ms); 0: not at all"},
@@ -329,6 +331,18 @@ def parse_latency_ms(text: str) -> float:
     if latency_s > 1:
         raise EcliError(f"--latency: expected at most a second, got {text!r}", "for example 2ms")
     return latency_s * 1000
+
+
+def parse_interval_ms(text: str) -> int:
+    """Return a time such as ``1s`` in milliseconds, at least one.
+
+    Raises:
+        EcliError: It is none.
+    """
+    try:
+        return max(round(parse_duration(text) * 1000), 1)
+    except EcliError as error:
+        raise EcliError(f"--interval: expected a time, got {text!r}", "for example 1s or 200ms") from error
 
 
 class _Stop:

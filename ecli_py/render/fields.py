@@ -27,9 +27,10 @@ class Fields:
 
     def __init__(self, text: str, sources: Sequence[Source]) -> None:
         words = [word.strip() for word in text.split(",") if word.strip()]
-        self._left_out = [word[1:] for word in words if word.startswith("-")]
-        self._shown = [word for word in words if not word.startswith("-")]
         known = list(dict.fromkeys(name for source in sources for name in _members(source)))
+        full = {short: name for source in sources for name, short in _short_names(source).items() if short not in known}
+        self._left_out = [full.get(word[1:], word[1:]) for word in words if word.startswith("-")]
+        self._shown = [full.get(word, word) for word in words if not word.startswith("-")]
         for name in (*self._shown, *self._left_out):
             if not any(_is_in(each, name) for each in known):
                 raise EcliError(f"--fields: there is no member {name!r}", _nearest(name, known))
@@ -65,8 +66,17 @@ def _is_in(name: str, member: str) -> bool:
 
 def _members(source: Source) -> list[str]:
     if source.sample is not None:
-        return ["key", "value"]
+        return list(_short_names(source)) or ["key", "value"]
     return [op.name for plan in source.plans for op in flattened(plan).top_level()] or ["data"]
+
+
+def _short_names(source: Source) -> dict[str, str]:
+    """Return the names of members of a map's entries in full, and what they may be called instead: ``key.pid`` → ``pid``."""
+    if source.sample is None or not source.plans:
+        return {}
+    from ecli_runtime.decode.entries import entry_plan, short_names
+
+    return short_names(entry_plan(source))
 
 
 def _nearest(name: str, known: list[str]) -> str:

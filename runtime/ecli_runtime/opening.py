@@ -47,6 +47,7 @@ class OpenSession:
 
     Attributes:
         raw: Values are shown as they are, whatever they mean; until it is loaded this may be set.
+        interval_ms: How often maps are read, if not as the package says; likewise.
         chosen: Values of options that were set, by the names of their variables; the package's defaults are not among them.
         page_counts: Pages of each CPU's ring of perf event arrays that shall not have as many as the package says, by name.
 
@@ -58,6 +59,7 @@ class OpenSession:
     def __init__(self, package: Package, kernel_btf: str | None = None) -> None:
         self.package = package
         self.raw = False
+        self.interval_ms: int | None = None
         self.chosen: dict[str, Json] = {}
         self.page_counts: dict[str, int] = {}
         self._loading: LoadingSession | None = None
@@ -97,7 +99,7 @@ class OpenSession:
         """
         from ecli_runtime.sources import make_sources
 
-        return make_sources(self.package, self._object, self._maps, self.raw)
+        return make_sources(self.package, self._object, self._maps, self.raw, self.interval_ms)
 
     def iterators(self) -> list[str]:
         """Return the names of the iterators, each of which writes lines of text."""

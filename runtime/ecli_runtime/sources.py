@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from ecli_schemas.model import EventType, MapSpec, Package
 
 
-def make_sources(package: Package, opened: OpenObject, specs: Mapping[str, MapSpec], raw: bool) -> tuple[Source, ...]:
+def make_sources(
+    package: Package, opened: OpenObject, specs: Mapping[str, MapSpec], raw: bool, interval_ms: int | None = None
+) -> tuple[Source, ...]:
     """Return the maps of an object that events come from.
 
     Args:
@@ -26,15 +28,18 @@ def make_sources(package: Package, opened: OpenObject, specs: Mapping[str, MapSp
         opened: The package's object.
         specs: What the package says of each map, by its name in the object.
         raw: Values are shown as they are, whatever they mean.
+        interval_ms: How often maps are read, if not as the package says.
 
     Raises:
         PackageError: The package names a type that the object lacks.
         BtfError: A type cannot be decoded.
     """
-    return tuple(_walk(package, opened, specs, raw))
+    return tuple(_walk(package, opened, specs, raw, interval_ms))
 
 
-def _walk(package: Package, opened: OpenObject, specs: Mapping[str, MapSpec], raw: bool) -> Iterator[Source]:
+def _walk(
+    package: Package, opened: OpenObject, specs: Mapping[str, MapSpec], raw: bool, interval_ms: int | None
+) -> Iterator[Source]:
     btf = opened.btf
     own = {export.map: (index, export.types) for index, export in enumerate(package.exports) if export.map is not None}
     shared = next(((i, export.types) for i, export in enumerate(package.exports) if export.map is None), (0, ()))
@@ -42,11 +47,12 @@ def _walk(package: Package, opened: OpenObject, specs: Mapping[str, MapSpec], ra
     for each in opened.maps:
         spec = specs.get(each.name)
         if spec is not None and spec.sample is not None:
+            sample = spec.sample if interval_ms is None else spec.sample.replace(interval_ms=interval_ms)
             refs = (TypeRef(each.btf_key_type_id), TypeRef(each.btf_value_type_id))
             sizes = (each.key_size_bytes, each.value_size_bytes)
             if not all(ref.type_id and btf.size_bytes(ref.type_id) == size for ref, size in zip(refs, sizes, strict=True)):
                 refs = ()  # not known, or said of another map: libbpf creates it all the same
-            yield make_source(btf, each.name, refs, spec.sample, each.per_cpu, each.value_size_bytes, raw=raw)
+            yield make_source(btf, each.name, refs, sample, each.per_cpu, each.value_size_bytes, raw=raw)
         elif each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY):
             index, types = own.get(each.name, shared)
             refs = tuple(_type_ref(package, btf, event_type, index) for event_type in types)

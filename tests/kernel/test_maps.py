@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,9 +19,10 @@ from ecli_runtime.libbpf._ffi import lib
 from ecli_runtime.libbpf.batch import EntryReader
 from ecli_runtime.libbpf.object import LoadedMap, LoadedObject, OpenObject
 from ecli_schemas.read import read_package
+from tests.bpf import held_by
 from tests.cli import Ecli
 from tests.conftest import DATA
-from tests.machine import need_compiler, need_kernel
+from tests.machine import missing, need_compiler, need_kernel
 
 pytestmark = pytest.mark.kernel
 
@@ -41,6 +45,10 @@ def loaded(package: Path) -> Iterator[LoadedObject]:
     content = read_package(package.read_bytes())
     with OpenObject.open(content.object, content.object_name) as opened, opened.load() as made:
         yield made
+
+
+def c_compiler() -> str:
+    return next(filter(None, map(shutil.which, ("gcc", "cc", "clang"))), None) or missing("C compiler (apt-get install gcc)")
 
 
 def named(loaded: LoadedObject, name: str) -> LoadedMap:
@@ -100,3 +108,80 @@ def test_what_is_added_while_a_map_is_cleared_is_in_one_reading(package: Path) -
     assert sorted(keys) == list(range(CALLS))
     assert hits == CALLS  # an array, which is not emptied: what its counters have grown by
     assert most <= {0, 7}
+
+
+# Reads a map by its id with the system call alone, and prints the slots of each histogram.
+READER = r"""
+#include <linux/bpf.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int call(int command, union bpf_attr *attr) { return syscall(SYS_bpf, command, attr, sizeof(*attr)); }
+
+int main(int argc, char **argv)
+{
+	union bpf_attr by_id, attr;
+	uint32_t key = 0, next, slots[32];
+	int fd;
+
+	memset(&by_id, 0, sizeof(by_id));
+	by_id.map_id = atoi(argv[1]);
+	fd = call(BPF_MAP_GET_FD_BY_ID, &by_id);
+	if (fd < 0)
+		return 1;
+	for (int first = 1;; first = 0) {
+		memset(&attr, 0, sizeof(attr));
+		attr.map_fd = fd;
+		attr.key = first ? 0 : (uint64_t)(uintptr_t)&key;
+		attr.next_key = (uint64_t)(uintptr_t)&next;
+		if (call(BPF_MAP_GET_NEXT_KEY, &attr))
+			return 0;
+		key = next;
+		memset(&attr, 0, sizeof(attr));
+		attr.map_fd = fd;
+		attr.key = (uint64_t)(uintptr_t)&key;
+		attr.value = (uint64_t)(uintptr_t)slots;
+		if (call(BPF_MAP_LOOKUP_ELEM, &attr))
+			return 1;
+		printf("%u", key);
+		for (int slot = 0; slot < 32; slot++)
+			printf(" %u", slots[slot]);
+		printf("\n");
+	}
+}
+"""
+
+
+def test_histograms_agree_with_a_c_program_on_the_same_map(ecli: Ecli, package: Path, tmp_path: Path) -> None:
+    (tmp_path / "reader.c").write_text(READER)
+    subprocess.run([c_compiler(), "-o", tmp_path / "reader", tmp_path / "reader.c"], check=True)
+    with (
+        subprocess.Popen([sys.executable, "-c", CALLER], stdin=subprocess.PIPE) as process,
+        ecli.start("run", package, "--only-pid", str(process.pid)) as running,
+    ):
+        process.communicate(b"\n")
+        said = ""
+        for number in held_by(running.pid)["map"]:
+            fd = lib.bpf_map_get_fd_by_id(number)
+            info = Path(f"/proc/self/fdinfo/{fd}").read_text()
+            os.close(fd)
+            if re.search(r"^value_size:\t128$", info, re.MULTILINE):  # only that map has histograms
+                said = subprocess.run([tmp_path / "reader", str(number)], capture_output=True, text=True, check=True).stdout
+        outcome = running.end()
+    assert outcome.status == 0, outcome.stderr
+    wanted = {}
+    for line in said.splitlines():
+        key, *slots = map(int, line.split())
+        wanted[key] = slots[: max(index for index, count in enumerate(slots) if count) + 1]
+    assert sum(map(sum, wanted.values())) == CALLS
+    shown = {}
+    for block in outcome.stdout.split("\n\n"):
+        title = re.match(r"(?:\d\d:\d\d:\d\d  )?sizes\[(\d)\]\n", block)
+        if title:
+            shown[int(title[1])] = [int(count) for count in re.findall(r"\) +: (\d+) +\|", block)]
+    assert shown == wanted
+    assert "[32 B, 64 B)" in outcome.stdout.replace("[ ", "[").replace("[ ", "[")

@@ -94,7 +94,7 @@ def test_text_is_a_histogram(ecli: Ecli, package: Path) -> None:
         outcome = running.end()
     assert outcome.status == 0, outcome.stderr
     title, heading, *lines = outcome.stdout.split("\n\n")[0].splitlines()
-    found = re.fullmatch(r"\d\d:\d\d:\d\d  waited\[0\]  total_us = (\d+)  waits = (\d+)", title)
+    found = re.fullmatch(r"\d\d:\d\d:\d\d  waited\[0\]  total_us = (\S+)  waits = (\d+)", title)
     assert found, title
     assert heading.split()[1:] == [":", "count", "distribution"]
     rows = [re.fullmatch(r" *(\d+) -> (\d+) +: (\d+) +\|(\**) *\|", line) for line in lines]

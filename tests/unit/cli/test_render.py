@@ -8,12 +8,9 @@ import pytest
 from ecli_py.commands.run import parse_duration, parse_latency_ms
 from ecli_py.output import Clock, Format, Output
 from ecli_py.render.fields import Fields
-from ecli_py.render.histogram import log2_histogram
 from ecli_py.render.jsonlines import to_json
-from ecli_py.render.text import event_text
 from ecli_py.showing import closing_line
 from ecli_runtime.btf import Btf
-from ecli_runtime.decode.events import Event
 from ecli_runtime.decode.plan import Plan, make_plan
 from ecli_runtime.read.run import Run
 from ecli_runtime.stream import Readings, Samples, Source, Stats
@@ -128,37 +125,10 @@ def test_a_limit_ends_in_the_middle_of_a_run() -> None:
     assert (lines.count(b"\n"), shown) == (2, 2)
 
 
-def test_a_histogram() -> None:
-    assert log2_histogram([1, 0, 4, 0, 0], "usecs") == [
-        " usecs : count  distribution",
-        "0 -> 1 : 1     |**********                              |",
-        "2 -> 3 : 0     |                                        |",
-        "4 -> 7 : 4     |****************************************|",
-    ]
-    assert log2_histogram([0, 0], "usecs") == ["(no values)"]
-
-
-def test_counts_beyond_32_bits_are_drawn_in_proportion() -> None:
-    lines = log2_histogram([1 << 40, 1 << 41], "x")
-    assert [line.count("*") for line in lines[1:]] == [20, 40]
-
-
 def test_readings_of_a_map() -> None:
     pairs = Readings(Source("counts", (), Sample(1000)), [(b"\3", b"\1\2")])
     assert render(TEXT, pairs).split()[1:] == ["03", "0102"]
     assert render(JSON, pairs) == '{"key":"03","value":"0102"}\n'
-    hists = Source("hists", (), Sample(1000, "log2_hist", "usecs"))
-    lines = event_text(Event({"key": 3, "value": {"total": 9, "slots": [1]}}, hists, ""), 0).splitlines()
-    assert lines[0].endswith("hists[3]  total = 9")
-    assert lines[1].split()[0] == "usecs"
-    assert "  hists  total = 9\n" in event_text(Event({"value": {"total": 9, "slots": [1]}}, hists, ""), 0)
-
-
-@pytest.mark.parametrize("slots", ["abc", [-1, 0], [1.5], [[1]], 7])
-def test_slots_that_are_no_counts(slots: object) -> None:
-    hists = Source("hists", (), Sample(1000, "log2_hist", "usecs"))
-    line = event_text(Event({"key": 3, "value": {"slots": slots}}, hists, ""), 0)
-    assert line.split(maxsplit=1)[1] == f"3  {to_json({'slots': slots})}\n"
 
 
 @pytest.mark.parametrize(
