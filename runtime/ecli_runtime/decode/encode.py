@@ -8,7 +8,7 @@ from __future__ import annotations
 from struct import Struct, pack
 
 from ecli_runtime.decode.escapes import JSON, RAW, SHOWN_JSON, TEXT
-from ecli_runtime.decode.lines import Cell, Loop, Text, Value
+from ecli_runtime.decode.lines import Cell, Loop, Text, Value, longest_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,10 +48,6 @@ _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 _CONDITIONS = {"cmp": 6, "glob": 7, "contains": 8, "and": 9, "or": 10, "not": 11, "bit_and": 13}
 _RANGE = 12
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
-
-# The most that a value takes whose text is not bounded by its own size: 128 bits in decimal, a double, an address.
-_MAX_VALUE_BYTES = 48
-_MAX_ESCAPE_BYTES = 6  # \u0000
 
 
 class Encoder:
@@ -263,7 +259,7 @@ def _longest(code: tuple[Instruction, ...], first: int, last: int, length: int) 
         if isinstance(instruction, Text):
             total += len(instruction.text)
         elif isinstance(instruction, Value):
-            total += _longest_value(instruction, length)
+            total += longest_value(instruction, length)
         else:
             inner = _longest(code, index, index + instruction.body, length)
             index += instruction.body
@@ -273,13 +269,6 @@ def _longest(code: tuple[Instruction, ...], first: int, last: int, length: int) 
                 count = instruction.count if instruction.count is not None else length // instruction.stride
                 total += count * (inner + 1)
     return total
-
-
-def _longest_value(value: Value, length: int) -> int:
-    if value.kind == "string":
-        return (value.bit_size // 8 or length) * _MAX_ESCAPE_BYTES
-    longest = max([len(text) for _value, text in value.table], default=0)
-    return max(_MAX_VALUE_BYTES, longest, sum(len(text) + 1 for _bit, text in value.bits) + 2)
 
 
 _powers = b""

@@ -168,6 +168,19 @@ def make_program(plan: Plan, style: Style, where: Predicate | None = None) -> Li
     return LineProgram(plan.byteorder, code, stripped, portable, where)
 
 
+# The most that a value takes whose text is not bounded by its own size: 128 bits in decimal, a double, an address.
+_MAX_VALUE_BYTES = 48
+_MAX_ESCAPE_BYTES = 6  # \u0000
+
+
+def longest_value(value: Value, length: int = 0) -> int:
+    """Return a bound of the bytes that a value is written with, for payloads of a length."""
+    if value.kind == "string":
+        return (value.bit_size // 8 or length) * _MAX_ESCAPE_BYTES
+    longest = max([len(text) for _value, text in value.table], default=0)
+    return max(_MAX_VALUE_BYTES, longest, sum(len(text) + 1 for _bit, text in value.bits) + 2)
+
+
 def heading(plan: Plan, style: Style) -> bytes:
     """Return the line above the columns of text, or above CSV, without the line feed; nothing for JSON."""
     chosen = [op for op, _body in _chosen(plan, style.fields)]

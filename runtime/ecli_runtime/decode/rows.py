@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from ecli_runtime.decode.lines import Cell, Loop, Text, Value
+from ecli_runtime.decode.lines import Cell, Loop, Text, Value, longest_value
 from ecli_runtime.decode.writers import make_cell, make_column, make_writer
 from ecli_runtime.read.run import HEADER_SIZE_BYTES
 
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 # An array of at most so many values becomes part of its row's template; a longer one is a loop.
 _MAX_UNROLLED = 64
 _MEMO_ENTRIES = 4096
+_ALL_MEMO_ENTRIES = 1 << 16
 # Longer strings are not kept: together they could fill the memory.
 _MEMO_KEY_BYTES = 256
+# Nor is what is written for neighbours, with the names between them.
+_MEMO_TEXT_BYTES = 2048
 # Rows after which a memo must have known three values out of five, or is given up; of neighbours nine out of ten, because what
 # takes time is to write them all for one that is new.
 _TRIAL_ROWS = 2048
@@ -73,6 +76,8 @@ class PythonLines:
         compiler = _Compiler(self.program, self.direct, self.apart, self._symbol)
         self._function, self._template, self._scope = compiler.compile()
         self._memos = compiler.memos
+        for memo in self._memos.values():
+            memo.limit = min(_MEMO_ENTRIES, _ALL_MEMO_ENTRIES // len(self._memos))
         self._are_new = True
         self._layouts: dict[int, list[Struct]] = {}
 
@@ -142,16 +147,17 @@ def _allowed(values: tuple[int, ...]) -> float:
 class _Memo(dict):  # type: ignore[type-arg]
     """What was written for a value, or for the bytes of some; forgets everything when it is full."""
 
-    __slots__ = ("misses", "write")
+    __slots__ = ("limit", "misses", "write")
 
     def __init__(self, write: Writer) -> None:
         super().__init__()
         self.write = write
+        self.limit = _MEMO_ENTRIES
         self.misses = 0
 
     def __missing__(self, key: Any) -> bytes:
         self.misses += 1
-        if len(self) >= _MEMO_ENTRIES:
+        if len(self) >= self.limit:
             self.clear()
         text = self[key] = self.write(key)
         return text
@@ -298,13 +304,16 @@ class _Compiler:
         values: list[int] = []
         index = end = first
         place = range(0)
-        while index < last:
+        room = _MEMO_TEXT_BYTES
+        while index < last and room > 0:
             instruction = self._code[index]
             if isinstance(instruction, Cell) and instruction.body == 1:
+                room -= instruction.width
                 index += 1
                 instruction = self._code[index]
             if isinstance(instruction, Value):
                 bits = instruction.bit_size
+                room -= longest_value(instruction)
                 begin, behind = instruction.bit_offset // 8, (instruction.bit_offset + bits + 7) // 8
                 if values:
                     begin, behind = min(begin, place.start), max(behind, place.stop)
@@ -315,11 +324,14 @@ class _Compiler:
                     or not bits > 0
                     or (bits > 32 and instruction.kind in ("int", "hex"))
                     or behind - begin > _MEMO_KEY_BYTES
+                    or room < 0
                 ):
                     break
                 values.append(index)
                 end, place = index + 1, range(begin, behind)
-            elif not isinstance(instruction, Text):
+            elif isinstance(instruction, Text):
+                room -= len(instruction.text)
+            else:
                 break
             index += 1
         return tuple(values), end, place

@@ -361,3 +361,17 @@ def test_widths(backend: Backend) -> None:
     assert default_widths(two) == (32, 15, 12)
     assert fit((32, 15, 12), two, 40) == (12, 12, 12)
     assert fit((32, 15, 12), two, 10) == (8, 8, 12)
+
+
+def test_neighbours_part_when_they_do_not_repeat_together(backend: Backend) -> None:
+    ops = (Op("int", "a", 0, 16), Op("string", "b", 16, 32, count=4), Op("int", "c", 48, 8), Op("bool", "d", 56, 8))
+    plan = Plan("", 8, "little", ops)
+    lines = backend(make_program(plan, Style("json")))
+    for first in range(0, 24_000, 3000):
+        rows = [(index % 61, index % 67, index % 3, index & 1) for index in range(first, first + 3000)]
+        run = Run.of([struct.pack("<H4sB?", a, b"%03d" % b, c, d) for a, b, c, d in rows])
+        expected = [b'{"a":%d,"b":"%03d","c":%d,"d":%b}\n' % (a, b, c, b"true" if d else b"false") for a, b, c, d in rows]
+        assert lines.render(run, b"", -1)[0] == b"".join(expected)
+    if isinstance(lines, PythonLines):
+        assert lines.apart
+        assert not lines.direct
