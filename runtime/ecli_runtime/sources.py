@@ -42,7 +42,9 @@ def _walk(package: Package, opened: OpenObject, specs: Mapping[str, MapSpec], ra
     for each in opened.maps:
         spec = specs.get(each.name)
         if spec is not None and spec.sample is not None:
-            refs = (TypeRef(each.btf_key_type_id), TypeRef(each.btf_value_type_id))
+            said = package.meanings.get(each.name, {})
+            roles = (("key", each.btf_key_type_id), ("value", each.btf_value_type_id))
+            refs = tuple([TypeRef(type_id, meanings=said.get(role, {})) for role, type_id in roles])
             if not all(ref.type_id for ref in refs):
                 refs = ()
             yield make_source(btf, each.name, refs, spec.sample, each.per_cpu, each.value_size_bytes, raw=raw)
@@ -54,7 +56,8 @@ def _walk(package: Package, opened: OpenObject, specs: Mapping[str, MapSpec], ra
 
 def _type_ref(package: Package, btf: Btf, event_type: EventType, export_index: int) -> TypeRef:
     if event_type.members and event_type.members[0].btf_id is not None:
-        return TypeRef(0, tuple((m.name, m.btf_id or 0, m.byte_offset or 0) for m in event_type.members))
+        members = tuple((m.name, m.btf_id or 0, m.byte_offset or 0) for m in event_type.members)
+        return TypeRef(0, members, event_type.meanings)
     type_id = event_type_id(btf, event_type.name, event_type.btf_id)
     if type_id is None:
         path = "$.meta.export_types" if package.format is None else f"$.ecli.exports[{export_index}].types"
@@ -62,4 +65,4 @@ def _type_ref(package: Package, btf: Btf, event_type: EventType, export_index: i
         raise PackageError(
             f"the object has no struct {event_type.name!r}", path, f"build the package again; structs in the object: {known}"
         )
-    return TypeRef(type_id)
+    return TypeRef(type_id, meanings=event_type.meanings)
