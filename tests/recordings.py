@@ -32,7 +32,7 @@ def make_info(byteorder: str = sys.byteorder) -> RunInfo:
     hist = builder.struct("hist", 12, ("slots", builder.array(u32, 3), 0))
     btf = Btf(builder.section())
     sources = (
-        make_source(btf, "events", (TypeRef(event), TypeRef(small))),
+        make_source(btf, "events", (TypeRef(event), TypeRef(small, meanings={"x": "bytes"}))),
         make_source(btf, "unknown", ()),
         make_source(btf, "parts", (TypeRef(0, (("b", u32, 4), ("a", u32, 0))),)),
         make_source(btf, "hists", (TypeRef(u32), TypeRef(hist)), Sample(1000, "log2_hist", "usecs"), value_size_bytes=12),

@@ -109,6 +109,7 @@ event_types = st.builds(
     btf_id=st.none() | type_ids,
     members=st.lists(members, max_size=3).map(tuple),
     layout=st.none() | st.dictionaries(texts, json_values, max_size=3),
+    meanings=st.dictionaries(texts, texts, max_size=2),
     tag=st.none() | st.builds(Tag, member=names, values=st.lists(st.integers(-EXACT, EXACT), max_size=3).map(tuple)),
 )
 name_lists = st.lists(names, max_size=2).map(tuple)
@@ -174,6 +175,9 @@ def packages(draw: st.DrawFn) -> Package:
         exports=draw(exports([spec.name for spec in specs])),
         poll_timeout_ms=draw(i32s),
         perf_buffer_page_count=draw(st.integers(1, 65536)),
+        meanings=draw(
+            st.dictionaries(texts, st.dictionaries(texts, st.dictionaries(texts, texts, max_size=1), max_size=2), max_size=2)
+        ),
         behaviour=draw(st.none() | behaviours),
         build=draw(st.none() | builds),
         format=FORMAT_VERSION,

@@ -32,6 +32,7 @@ WORDS = {
     "ifindex": True,
     "flags": True,
     "export": False,
+    "meaning": False,
     "description": False,
     "brief": False,
     "details": False,
@@ -39,6 +40,7 @@ WORDS = {
     "license": False,
     "homepage": False,
 }
+_TRAILING_COMMENT = re.compile(r"(?<=[;,{}])\s*(//.*|/\*.*\*/)$")
 _ALIASES = {"interpreter": "intepreter"}
 # Words of Doxygen that are nearer to one of ours than a typing error would be.
 _DOXYGEN = frozenset(("detail", "versions", "licence", "flag", "values", "sa", "brief", "short", "param", "return", "note"))
@@ -90,23 +92,29 @@ class Comment:
         return AnnotationError(f"{self.written[word].place(key)}: {shown}{message}", hint)
 
 
-def comment_at(file: str, lines: list[str], line: int) -> Comment:
+def comment_at(file: str, lines: list[str], line: int, member: str = "") -> Comment:
     """Return the comment of the declaration that begins on a line: behind it, else the block right above it.
+
+    Where there are both, the text is that of the one behind it, and the annotations are those of both.
 
     Args:
         file: Name of the source, for errors.
         lines: The source, a line each.
         line: Number of the line, from 1.
+        member: Name of the member of a struct that is declared there, maybe beside others.
 
     Raises:
         AnnotationError: The value of an annotation is not the JSON that it should be.
     """
     if not 0 < line <= len(lines):
         return Comment()
-    behind = re.search(r"[;,]\s*(//.*|/\*.*\*/)\s*$", lines[line - 1])
-    if behind:
-        return _parse(file, [(line, behind.start(1), behind[1])])
-    return _parse(file, list(_block_above(lines, _first_line(lines, line))))
+    above = _parse(file, list(_block_above(lines, _first_line(lines, line))))
+    pattern = rf"\b{re.escape(member)}\b[^;]*;\s*(//.*|/\*.*?\*/)" if member else r"[;,]\s*(//.*|/\*.*\*/)\s*$"
+    found = re.search(pattern, lines[line - 1])
+    if found is None:
+        return above
+    behind = _parse(file, [(line, found.start(1), found[1])])
+    return Comment(behind.text, {**above.annotations, **behind.annotations}, {**above.written, **behind.written})
 
 
 def head_comment(lines: list[str]) -> str:
@@ -133,7 +141,7 @@ def head_comment(lines: list[str]) -> str:
 def _first_line(lines: list[str], line: int) -> int:
     """Go up from the line that names something to the one that its declaration begins on (``SEC("…")``, the return type)."""
     while line > 1:
-        above = lines[line - 2].strip()
+        above = _TRAILING_COMMENT.sub("", lines[line - 2].strip())
         if not above or above.endswith((";", "}", "*/", "{")) or above.startswith(("//", "#", "*")):
             break
         line -= 1

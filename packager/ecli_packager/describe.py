@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from ecli_packager.ctypes_text import member_text, type_text
 from ecli_packager.dwarf import Declarations
 from ecli_packager.errors import CompileError
 from ecli_packager.layout import layout
+from ecli_packager.meanings import Meanings
 from ecli_packager.names import find_type
 from ecli_packager.tags import Said
 from ecli_runtime.btf import Array, Btf, Composite, Enum, Int, Qualifier, Typedef
@@ -50,6 +51,7 @@ class Sources:
     def __init__(self, texts: Mapping[Path, str]) -> None:
         self.texts = dict(texts)
         self._lines: dict[Path, list[str]] = {}
+        self._says_meanings: dict[str, bool] = {}
 
     def comment(self, declared: Declarations, name: str) -> Comment:
         """Return the comment of a variable or function; an empty one if it has none.
@@ -58,15 +60,24 @@ class Sources:
             AnnotationError: An annotation in it cannot be understood.
         """
         place = declared.lines.get(name)
-        if place is None:
-            return Comment()
-        file, line = place
-        for source in self.texts:
-            path = source.parent / file
-            lines = self._read(path)
-            if lines:
-                return comment_at(file.removeprefix("./"), lines, line)
-        return Comment()
+        return Comment() if place is None else self._comment(*place)
+
+    def member_comment(self, name: str, file: str, line: int) -> Comment:
+        """Return the comment of a member of a struct; an empty one if the file says no meanings.
+
+        Raises:
+            AnnotationError: An annotation in it cannot be understood.
+        """
+        if file not in self._says_meanings:
+            self._says_meanings[file] = any("@mean" in each for each in self._lines_of(file))
+        return self._comment(file, line, name) if self._says_meanings[file] else Comment()
+
+    def _comment(self, file: str, line: int, member: str = "") -> Comment:
+        return comment_at(file.removeprefix("./"), self._lines_of(file), line, member)
+
+    def _lines_of(self, file: str) -> list[str]:
+        """Return the lines of a file as an object names it, none if it cannot be read."""
+        return next((lines for source in self.texts if (lines := self._read(source.parent / file))), [])
 
     def head(self) -> str:
         """Return how the first source describes itself."""
@@ -115,15 +126,20 @@ def describe(
     with OpenObject.open(data, object_name) as opened:
         btf = opened.btf
         comments = {each.name: sources.comment(declared, each.name) for each in opened.maps}
+        specs = tuple(_map_spec(each, btf, comments[each.name], _samples(opened)) for each in opened.maps)
+        meanings = Meanings(declared, sources)
         return Package(
             name=name,
             object_name=object_name,
             object=data,
             doc=_doc(btf, data, declared, sources),
             options=tuple(_options(opened, declared, sources)),
-            maps=tuple(_map_spec(each, btf, comments[each.name], _samples(opened)) for each in opened.maps),
+            maps=specs,
             programs=tuple(_program_spec(program, sources.comment(declared, program.name)) for program in opened.programs),
-            exports=tuple(Export(map_name, tuple(_event_type(btf, each) for each in names)) for map_name, names in types.items()),
+            exports=tuple(
+                Export(map_name, tuple(_event_type(btf, each, meanings) for each in names)) for map_name, names in types.items()
+            ),
+            meanings=dict(_of_sampled(opened.maps, specs, btf, meanings)),
             format=1,
         )
 
@@ -273,7 +289,18 @@ def _program_spec(program: Program, comment: Comment) -> ProgramSpec:
     return ProgramSpec(program.name, program.section, attach=attach)
 
 
-def _event_type(btf: Btf, c_name: str) -> EventType:
+def _of_sampled(
+    maps: Sequence[OpenMap], specs: Sequence[MapSpec], btf: Btf, meanings: Meanings
+) -> Iterator[tuple[str, dict[str, dict[str, str]]]]:
+    """Yield what members of keys and values of sampled maps stand for, where the author says it."""
+    for each, spec in zip(maps, specs, strict=True):
+        roles = {"key": each.btf_key_type_id, "value": each.btf_value_type_id} if spec.sample else {}
+        said = {role: found for role, type_id in roles.items() if (found := meanings.of(btf, type_id))}
+        if said:
+            yield each.name, said
+
+
+def _event_type(btf: Btf, c_name: str, meanings: Meanings) -> EventType:
     type_id = find_type(btf, c_name)
     if type_id is None:
         raise CompileError(f"{c_name} did not get into the object's BTF", "", "compile with clang 14 or newer")
@@ -285,4 +312,5 @@ def _event_type(btf: Btf, c_name: str) -> EventType:
         btf_id=type_id,
         members=tuple(Member(member.name, member_text(btf, member.type_id)) for member in members),
         layout=layout(btf, type_id),
+        meanings=meanings.of(btf, type_id),
     )

@@ -8,7 +8,7 @@ that holds the function.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import PurePosixPath
@@ -33,12 +33,14 @@ class Struct:
         size_bytes: ``sizeof`` it.
         file: Where it is declared.
         line: And on which line.
+        members: Path of each member (``pid``, ``at.a`` of a struct without a name) → (file, line) of its declaration.
     """
 
     c_name: str
     size_bytes: int
     file: str = ""
     line: int = 0
+    members: Mapping[str, tuple[str, int]] = field(default_factory=dict, compare=False, repr=False)
 
 
 class Place(NamedTuple):
@@ -132,7 +134,7 @@ def read_declarations(data: bytes, foreign: tuple[str, ...], functions: Collecti
             if die.tag in _COMPOSITES or (die.tag == "DW_TAG_typedef" and _is_anonymous_composite(_target(die))):
                 named = _name_type(die)
                 if named is not None:
-                    found.structs.append(Struct(*named, file, line))
+                    found.structs.append(Struct(*named, file, line, dict(_members(files, _strip(die), ""))))
             elif die.tag in ("DW_TAG_variable", "DW_TAG_subprogram"):
                 found.lines.setdefault(name, (file, _first_line(die, line)))
                 if die.tag == "DW_TAG_variable" and (named := _name_type(_element(_target(die)))):
@@ -264,6 +266,20 @@ def _name_array(die: Any, typedef: str) -> tuple[str, int] | None:
     if element is None or "[" in element[0]:
         return None
     return typedef or element[0] + "".join(f"[{count}]" for count in counts), element[1] * math.prod(counts)
+
+
+def _members(files: _Files, die: Any, outside: str) -> Iterator[tuple[str, tuple[str, int]]]:
+    """Yield path and place of the members that the author's files declare in a struct or union."""
+    for child in die.iter_children():
+        if child.tag != "DW_TAG_member":
+            continue
+        name, file = _text(child, "DW_AT_name"), files.authors_own(child)
+        path = f"{outside}.{name}" if outside and name else outside or name
+        if name and file is not None:
+            yield path, (file, _line(child))
+        element = _strip(_element(_target(child)), typedefs=False)
+        if element is not None and element.tag in _COMPOSITES and not _text(element, "DW_AT_name"):
+            yield from _members(files, element, path)
 
 
 def _is_anonymous_composite(die: Any) -> bool:

@@ -328,6 +328,7 @@ def _describe_source(source: Source) -> dict[str, Any]:
             {
                 "type_id": ref.type_id,
                 "members": [dict(zip(("name", "type_id", "byte_offset"), member, strict=True)) for member in ref.members],
+                **({"meanings": dict(ref.meanings)} if ref.meanings else {}),
             }
             for ref in source.types
         ],

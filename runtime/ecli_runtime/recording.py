@@ -476,7 +476,10 @@ def _read_type(ref: object) -> TypeRef:
     members = [
         (_text(each, "name"), _number(each, "type_id"), _number(each, "byte_offset")) for each in _field(ref, "members", list)
     ]
-    return TypeRef(_number(ref, "type_id"), tuple(members))
+    meanings = _field(ref, "meanings", dict) if isinstance(ref, dict) and "meanings" in ref else {}
+    if not all(isinstance(word, str) for word in meanings.values()):
+        raise _Unreadable("it has meanings that are no words")
+    return TypeRef(_number(ref, "type_id"), tuple(members), meanings)
 
 
 def _unpack(layout: struct.Struct, data: bytes, at: int) -> tuple[Any, ...]:

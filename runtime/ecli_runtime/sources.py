@@ -48,7 +48,9 @@ def _walk(
         spec = specs.get(each.name)
         if spec is not None and spec.sample is not None:
             sample = spec.sample if interval_ms is None else spec.sample.replace(interval_ms=interval_ms)
-            refs = (TypeRef(each.btf_key_type_id), TypeRef(each.btf_value_type_id))
+            said = package.meanings.get(each.name, {})
+            roles = (("key", each.btf_key_type_id), ("value", each.btf_value_type_id))
+            refs = tuple([TypeRef(type_id, meanings=said.get(role, {})) for role, type_id in roles])
             sizes = (each.key_size_bytes, each.value_size_bytes)
             if not all(ref.type_id and btf.size_bytes(ref.type_id) == size for ref, size in zip(refs, sizes, strict=True)):
                 refs = ()  # not known, or said of another map: libbpf creates it all the same
@@ -61,7 +63,8 @@ def _walk(
 
 def _type_ref(package: Package, btf: Btf, event_type: EventType, export_index: int) -> TypeRef:
     if event_type.members and event_type.members[0].btf_id is not None:
-        return TypeRef(0, tuple((m.name, m.btf_id or 0, m.byte_offset or 0) for m in event_type.members))
+        members = tuple((m.name, m.btf_id or 0, m.byte_offset or 0) for m in event_type.members)
+        return TypeRef(0, members, event_type.meanings)
     type_id = event_type_id(btf, event_type.name, event_type.btf_id)
     if type_id is None:
         path = "$.meta.export_types" if package.format is None else f"$.ecli.exports[{export_index}].types"
@@ -69,4 +72,4 @@ def _type_ref(package: Package, btf: Btf, event_type: EventType, export_index: i
         raise PackageError(
             f"the object has no struct {event_type.name!r}", path, f"build the package again; structs in the object: {known}"
         )
-    return TypeRef(type_id)
+    return TypeRef(type_id, meanings=event_type.meanings)

@@ -9,7 +9,7 @@ from ecli_schemas.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import TypeAlias
 
     from ecli_runtime.btf import Btf
@@ -26,10 +26,12 @@ class TypeRef(Record):
     Attributes:
         type_id: Its id; 0 for a type that a package describes by its members.
         members: Those: name, type id and byte offset of each.
+        meanings: Path of a member → what it stands for, by the author's word.
     """
 
     type_id: int
     members: tuple[tuple[str, int, int], ...] = ()
+    meanings: Mapping[str, str] = {}
 
 
 class Source(Record):
@@ -88,7 +90,7 @@ def make_source(
             bare = make_plan_of_members(btf, list(ref.members))
         else:
             bare = make_plan(btf, ref.type_id) if sample is not None else make_event_plan(btf, ref.type_id)
-        return bare if raw else with_meanings(bare)
+        return bare if raw else with_meanings(bare, ref.meanings)
 
     plans = tuple(map(plan, types))
     if sample is not None and plans and value_size_bytes > plans[-1].max_size_bytes:

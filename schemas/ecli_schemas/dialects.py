@@ -341,6 +341,7 @@ METADATA = record(
     optional("print_header", _FLAG, ""),
     optional("eunomia_version", _TEXT, "upstream_version"),
 )
+_TEXTS = mapping_of("an object with texts", _TEXT)
 _EVENT_TYPE = record(
     "an event type (an object)",
     EventType,
@@ -362,6 +363,7 @@ _EVENT_TYPE = record(
         ),
     ),
     optional("layout", mapping_of("a layout (an object)", anything)),
+    optional("meanings", _TEXTS),
     optional(
         "tag",
         record(
@@ -394,7 +396,6 @@ _OPTION = record(
     optional("default_decimal", string("an integer as decimal text (at most 39 digits)", _is_decimal, 1, 40)),
     optional("choices", list_of("names", _NAME)),
 )
-_TEXTS = mapping_of("an object with texts", _TEXT)
 _NAMES = list_of("names", _NAME)
 _MEMORY = integer(f"bytes (integer from 0 to {MAX_EXACT_INTEGER})", 0, MAX_EXACT_INTEGER)
 _BEHAVIOUR = record(
@@ -452,6 +453,7 @@ _ECLI = record(
     optional("objects", mapping_of("an object with objects for machines", _OBJECT)),
     optional("exports", list_of("exports", _EXPORT)),
     optional("options", list_of("options", _OPTION)),
+    optional("meanings", mapping_of("an object with maps", mapping_of("an object with key and value", _TEXTS))),
     optional("behaviour", _BEHAVIOUR),
     optional(
         "build",

@@ -154,6 +154,7 @@ class EventType(Record):
         members: In order.
         layout: Ours only: the type as BTF describes it, nested, so that a reader with no BTF parser can decode.
         tag: Ours only: what tells it from another type of its size; ``None``: nothing, or there is no such type.
+        meanings: Ours only: what members stand for by the author's word, by their dotted paths: ``head.saddr`` → ``ipv4``.
     """
 
     name: str
@@ -162,6 +163,7 @@ class EventType(Record):
     members: tuple[Member, ...] = ()
     layout: Mapping[str, Json] | None = None
     tag: Tag | None = None
+    meanings: Mapping[str, str] = {}
 
 
 class Export(Record):
@@ -277,6 +279,7 @@ class Package(Record):
         object: The ELF object, decompressed. It may still be hostile: only its size was checked.
         arches: Machines that ``object`` is for, as ``uname -m`` names them; empty: all of its byte order.
         objects: Machine → ELF object, for others.
+        meanings: Of maps that are read, by their names: ``key`` and ``value`` → path of a member → what it stands for.
         behaviour: What the package says that its object can do; a claim until it is compared with the object. ``None``: it
             says nothing.
         format: Version of our own format; ``None`` for a package in upstream's dialect.
@@ -295,6 +298,7 @@ class Package(Record):
     exports: tuple[Export, ...] = ()
     poll_timeout_ms: int = 100
     perf_buffer_page_count: int = 64
+    meanings: Mapping[str, Mapping[str, Mapping[str, str]]] = {}
     behaviour: Behaviour | None = None
     build: Build | None = None
     format: int | None = None

@@ -210,6 +210,7 @@ def _ecli(package: Package) -> dict[str, Any]:
         objects={machine: _object(data) for machine, data in package.objects.items()} or None,
         exports=tuple(exports),
         options=tuple(map(_option, package.options)),
+        meanings={name: {role: dict(said) for role, said in of.items()} for name, of in package.meanings.items()} or None,
         behaviour=_behaviour(package.behaviour) if package.behaviour else None,
         build=_build(package.build) if package.build else None,
     )
@@ -225,6 +226,7 @@ def _event_type(event_type: EventType) -> dict[str, Any]:
             members=tuple(map(_member, event_type.members)),
             layout=event_type.layout,
             tag={"member": event_type.tag.member, "values": event_type.tag.values} if event_type.tag else None,
+            meanings=dict(event_type.meanings) or None,
         ),
     }
 

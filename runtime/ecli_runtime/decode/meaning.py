@@ -157,14 +157,13 @@ def with_meanings(plan: Plan, said: Mapping[str, str] | None = None) -> Plan:
     return plan.replace(ops=tuple(_filled(plan.ops, "", said or {})))
 
 
-def misfits(plan: Plan, said: Mapping[str, str]) -> list[str]:
-    """Return the paths of which :func:`with_meanings` would not take what is said, in order."""
-    taken: set[str] = set()
+def misfits(plan: Plan, said: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the paths of which :func:`with_meanings` would not take what is said, each with the words that it would take."""
+    fitting: dict[str, list[str]] = {path: [] for path in sorted(said)}
     for path, op, shape in _places(plan.ops, ""):
-        word = said.get(path, "")
-        if word == PLAIN or shape in MEANINGS.get(word, ()) or _address_struct(op) == word != "":
-            taken.add(path)
-    return sorted(set(said) - taken)
+        if path in fitting:
+            fitting[path] += [word for word, shapes in MEANINGS.items() if shape in shapes or word == _address_struct(op)]
+    return {path: words for path, words in fitting.items() if said[path] not in (PLAIN, *words)}
 
 
 def _bodies(ops: Sequence[Op]) -> Iterator[tuple[Op, Sequence[Op]]]:

@@ -24,6 +24,9 @@ def comment(source: str, line: int = 0) -> Comment:
         ('// A program.\nSEC("kprobe/f")\nint\nf(void *ctx)', "A program."),
         ("int y; /* of y */\nint x;", ""),
         ("// Not mine.\n\nint x;", ""),
+        ("// Of y.\nint y; // Behind y.\nint x;", ""),
+        ("// Of y.\nint y; /* Behind y. */\nint\nx;", ""),
+        ("// Above.\nint x; // Behind.", "Behind."),
         ("int x;", ""),
     ],
 )
@@ -44,6 +47,17 @@ def test_annotations_and_text() -> None:
 def test_json_may_go_over_several_lines() -> None:
     source = '/* @sample {\n *   "interval": 100,\n *   "type": "log2_hist"\n * }\n * Delays.\n */\nint x;'
     assert comment(source) == Comment("Delays.", {"sample": {"interval": 100, "type": "log2_hist"}})
+
+
+def test_annotations_above_and_behind_count_both() -> None:
+    found = comment("// @description Above.\n// Prose.\nint x; // @value 5")
+    assert found == Comment("", {"description": "Above.", "value": 5})
+
+
+@pytest.mark.parametrize(("member", "text"), [("a", "Of a."), ("b", "Of b."), ("c", "Of b."), ("d", "")])
+def test_a_member_among_others_on_its_line(member: str, text: str) -> None:
+    line = "struct s { int a; /* Of a. */ int b, c[2]; // Of b."
+    assert comment_at("tool.bpf.c", [line], 1, member) == Comment(text)
 
 
 def test_several_on_one_line_and_the_misspelt_word() -> None:

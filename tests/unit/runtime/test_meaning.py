@@ -196,7 +196,7 @@ def test_what_the_author_says_comes_first() -> None:
     types = Types()
     plan = types.struct({"when": "u64", "saddr": "__be32", "peers": "u32[2]", "a": "in6_addr", "macs": "u8[2][6]"})
     said = {"when": "boottime_ns", "saddr": "plain", "peers": "ipv4", "a": "plain", "macs": "mac", "a.in6_u.u6_addr8": "ipv6"}
-    assert misfits(plan, said) == []
+    assert misfits(plan, said) == {}
     sample = struct.pack("<Q", 5) + bytes([1, 0, 0, 0]) + bytes([10, 0, 0, 1, 10, 0, 0, 2]) + bytes(16) + bytes(12)
     event = make_decoder(with_meanings(plan, said))(sample)
     assert event["saddr"] == 1
@@ -208,8 +208,13 @@ def test_what_the_author_says_comes_first() -> None:
 
 def test_what_does_not_fit_is_as_if_it_had_not_been_said() -> None:
     plan = Types().struct({"ts_us": "u64", "dport": "u16"})
-    said = {"ts_us": "mac", "dport": "from the future", "nothing": "plain"}
-    assert misfits(plan, said) == ["dport", "nothing", "ts_us"]
+    said = {"ts_us": "mac", "dport": "from the future", "nothing": "mac"}
+    found = misfits(plan, said)
+    assert list(found) == ["dport", "nothing", "ts_us"]
+    assert "port_be" in found["dport"]
+    assert "ipv4" not in found["dport"]
+    assert "time_us" in found["ts_us"]
+    assert found["nothing"] == []
     assert with_meanings(plan, said) == with_meanings(plan)
 
 
