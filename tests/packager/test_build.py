@@ -354,6 +354,21 @@ struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, st
     assert (specs["counts"].stack_trace.kstack, specs["counts"].stack_trace.ustack) == ("kernel_stack", "user_stack")
 
 
+def test_a_key_that_holds_the_stack_itself_is_no_profile(make: Make) -> None:
+    text = """
+struct key { long stack[8]; int stack_bytes; };
+struct hist { __u32 slots[26]; };
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, struct key); __type(value, struct hist); } hists
+SEC(".maps");
+"""
+    body = (
+        "struct key k = {}; struct hist h = {}; k.stack_bytes = bpf_get_stack(ctx, k.stack, sizeof(k.stack), 0);"
+        " bpf_map_update_elem(&hists, &k, &h, 0);"
+    )
+    (spec,) = make(text + PROGRAM % body).maps
+    assert (spec.sample is not None, spec.stack_trace) == (True, None)
+
+
 TWO_KINDS = """
 enum kind { EXEC = 1, EXIT, FORK };
 struct head { __u64 at; enum kind kind; };
