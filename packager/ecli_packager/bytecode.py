@@ -32,6 +32,7 @@ from ecli_packager.values import (
     MapValue,
     Memory,
     Record,
+    Result,
     Stack,
     Values,
     forget,
@@ -266,7 +267,7 @@ def _is_subprogram_call(instruction: Instruction) -> bool:
 
 
 def _is_given(values: frozenset[Known]) -> bool:
-    return any(isinstance(value, Argument) for value in values)
+    return any(isinstance(value, (Argument, Result)) for value in values)
 
 
 Arguments = frozenset[tuple[int, frozenset[Known]]]
@@ -437,8 +438,9 @@ def _memory_after_store(instruction: Instruction, state: State, byteorder: ByteO
 def _helper_result(index: int, instruction: Instruction, state: State) -> Values:
     if instruction.source == 0 and instruction.immediate in LOOKUP_HELPERS:
         maps = state.registers.get(1, frozenset())
-        return frozenset(MapValue(each.name, 0, index) for each in maps if isinstance(each, MapAddress)) or None
-    return None
+        found = frozenset(MapValue(each.name, 0, index) for each in maps if isinstance(each, MapAddress))
+        return found or frozenset({Result(index)})
+    return frozenset({Result(index)})
 
 
 def _execute(instruction: Instruction, state: State) -> State:

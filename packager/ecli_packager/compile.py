@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,9 @@ _CLASH = re.compile(r"conflicting types for|static declaration of .* follows non
 
 # Headers of the C library that serve beside vmlinux.h, which has their types.
 _BESIDE_VMLINUX = Path(__file__).parent / "include"
+
+# libbpf's declarations of helpers. Authors declare those that their libbpf did not have yet.
+_HELPERS = Path("bpf", "bpf_helper_defs.h")
 
 _MAX_ROUNDS = 4  # what is renamed may be what another name was defined by
 
@@ -86,34 +90,46 @@ class Compiler:
         if done.returncode and _CLASH.search(done.stderr):
             # vmlinux.h declares the kernel's kfuncs; a source that has one of these names for itself must win.
             done, data = self._run(source, referenced, ("-DBPF_NO_KFUNC_PROTOTYPES",))
-        vmlinux = self.includes.vmlinux
-        if done.returncode and vmlinux and self._clashes_with_author(done.stderr, vmlinux):
-            again, data = self._run_without_clashes(vmlinux, source, referenced)
+        if done.returncode and (clashing := self._clashes_with_author(done.stderr)):
+            again, data = self._run_without_clashes(clashing, source, referenced)
             done = done if again.returncode else again
         if done.returncode:
             raise CompileError(f"{source}: compilation failed", done.stderr, self._hint(done.stderr))
         return data, done.stderr
 
-    def _clashes_with_author(self, diagnostics: str, vmlinux: Path) -> bool:
-        """Tell whether our ``vmlinux.h`` defines what the author's files define, too, and no header of the system is involved."""
-        return f"{vmlinux}/vmlinux.h:" in diagnostics and "redefinition" in diagnostics and not self._system_header(diagnostics)
+    def _clashes_with_author(self, diagnostics: str) -> list[Path]:
+        """Return which of our headers define what the author's files define, too."""
+        if "redefinition" not in diagnostics:
+            return []
+        # Where a header of the system is involved, it is not vmlinux.h that has to yield.
+        vmlinux = [self.includes.vmlinux / "vmlinux.h"] if self.includes.vmlinux and not self._system_header(diagnostics) else []
+        return [each for each in (*vmlinux, self.includes.libbpf / _HELPERS) if f"{each}:" in diagnostics]
 
     def _run_without_clashes(
-        self, vmlinux: Path, source: Path, referenced: Sequence[str]
+        self, clashing: Sequence[Path], source: Path, referenced: Sequence[str]
     ) -> tuple[subprocess.CompletedProcess[str], bytes]:
-        """Compile with a ``vmlinux.h`` that leaves to the author the names that he has for himself: other kernels lack them."""
+        """Compile with headers that leave to the author the names that he has for himself: older ones lack them."""
         with tempfile.TemporaryDirectory(prefix="ecli-") as temporary:
-            header = Path(temporary) / "vmlinux.h"
-            text = (vmlinux / "vmlinux.h").read_text()
-            compiler = replace(self, includes=replace(self.includes, vmlinux=header.parent))
+            includes, flags = self.includes, ["-ferror-limit=0", "-fno-color-diagnostics"]
+            texts: dict[Path, str] = {}
+            for each in clashing:
+                if each.name == "vmlinux.h":
+                    includes = replace(includes, vmlinux=Path(temporary))
+                    flags.append("-DBPF_NO_KFUNC_PROTOTYPES")
+                    texts[Path(temporary) / "vmlinux.h"] = each.read_text()
+                else:  # the headers beside it include it from their own directory
+                    shutil.copytree(each.parent, Path(temporary) / _HELPERS.parent)
+                    includes = replace(includes, libbpf=Path(temporary))
+                    texts[Path(temporary) / _HELPERS] = each.read_text()
+            compiler = replace(self, includes=includes)
             for _ in range(_MAX_ROUNDS):
-                header.write_text(text)
-                flags = ("-DBPF_NO_KFUNC_PROTOTYPES", "-ferror-limit=0", "-fno-color-diagnostics")
-                done, data = compiler._run(source, referenced, flags)
-                changed = without_clashes(text, done.stderr) if done.returncode else text
-                if changed == text:
+                for path, text in texts.items():
+                    path.write_text(text)
+                done, data = compiler._run(source, referenced, tuple(flags))
+                changed = {path: without_clashes(text, done.stderr, path.name) for path, text in texts.items()}
+                if not done.returncode or changed == texts:
                     break
-                text = changed
+                texts = changed
             return done, data
 
     def _system_header(self, diagnostics: str) -> str:
@@ -186,6 +202,10 @@ class Compiler:
             return f"vmlinux.h has the types of <{header}>: leave that header out, and #define what constants you need from it"
         if "struct user_pt_regs" in diagnostics or "struct pt_regs" in diagnostics:
             return f"vmlinux.h is of another architecture; name the BTF of a {self.arch.name} kernel: --btf {self.arch.name}=FILE"
+        incomplete = re.search(r"incomplete (?:definition of )?type '((?:struct|union|enum) \w+)'", diagnostics)
+        if incomplete and self.includes.vmlinux:
+            what = f"if {incomplete[1]} is the kernel's: the one that vmlinux.h is of has none"
+            return f"{what}; name the BTF of one that has: --btf FILE"
         return ""
 
 

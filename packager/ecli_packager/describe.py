@@ -126,7 +126,8 @@ def describe(
     with OpenObject.open(data, object_name) as opened:
         btf = opened.btf
         comments = {each.name: sources.comment(declared, each.name) for each in opened.maps}
-        specs = tuple(_map_spec(each, btf, comments[each.name], _samples(opened)) for each in opened.maps)
+        samples, stacks = _samples(opened), any(each.type == _STACK_TRACE_MAP_TYPE for each in opened.maps)
+        specs = tuple(_map_spec(each, btf, comments[each.name], samples, stacks) for each in opened.maps)
         meanings = Meanings(declared, sources)
         return Package(
             name=name,
@@ -265,13 +266,14 @@ def _stack_members(btf: Btf, type_id: int) -> dict[str, str]:
     return found
 
 
-def _map_spec(each: OpenMap, btf: Btf, comment: Comment, samples: frozenset[str]) -> MapSpec:
+def _map_spec(each: OpenMap, btf: Btf, comment: Comment, samples: frozenset[str], stacks: bool) -> MapSpec:
     sample = _annotation(comment, "sample")
     if sample is None and each.name in samples:
         histogram = _is_histogram(btf, each.btf_value_type_id)
         sample = Sample(DEFAULT_INTERVAL_MS, "log2_hist" if histogram else "default_kv")
     stack_trace = _annotation(comment, "intepreter")
-    if sample is not None and stack_trace is None and (members := _stack_members(btf, each.btf_key_type_id)):
+    # Without a map of stack traces, a member of that name is something else: how long a stack is that the key holds itself.
+    if sample is not None and stack_trace is None and stacks and (members := _stack_members(btf, each.btf_key_type_id)):
         stack_trace = StackTrace().replace(**members)
     return MapSpec(each.name, each.ident, mmaped=bool(each.data_section), sample=sample, stack_trace=stack_trace)
 

@@ -110,9 +110,25 @@ class TypeFinder:
 
     def _infer(self, map_name: str, calls: list[EventCall]) -> list[str]:
         found: dict[str, None] = {}
+        questions = []
         for call in calls:
-            found.update(dict.fromkeys(self._types(map_name, call)))
+            try:
+                found.update(dict.fromkeys(self._types(map_name, call)))
+            except ExportError as error:
+                questions.append((call, error))
+        for call, question in questions:
+            if not self._may_be_one_of(found, call):
+                raise question
         return sorted(found)
+
+    def _may_be_one_of(self, found: Collection[str], call: EventCall) -> bool:
+        """Tell whether a call of which nothing tells the type makes events like the map's others, or of the first part of one."""
+        if any(not each.plain for each in self._sources(call)):
+            return False
+        if any(struct.size_bytes in call.sizes_bytes for struct in self._pool):
+            return False
+        largest = max((self._known[name].size_bytes for name in found if name in self._known), default=0)
+        return all(size < largest for size in call.sizes_bytes) if call.sizes_bytes else bool(found)
 
     def types_of(self, map_name: str, call: EventCall) -> list[str]:
         """Return the C names of the types of events that a call makes, as :meth:`choose` finds them; empty: it cannot tell."""

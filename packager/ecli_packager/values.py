@@ -73,8 +73,18 @@ class Argument(NamedTuple):
     register: int
 
 
+class Result(NamedTuple):
+    """Whatever a helper returned: nothing is known, but that copies of it are the same.
+
+    Attributes:
+        call: Index of the call in its function.
+    """
+
+    call: int
+
+
 Address = MapValue | Stack | Frame | Record
-Known = Const | MapAddress | Address | Argument
+Known = Const | MapAddress | Address | Argument | Result
 # What a register may hold; None: anything.
 Values = frozenset[Known] | None
 

@@ -66,20 +66,17 @@ def make_header(btf: bytes) -> bytes:
     return _HEAD + dump_types(btf) + _BEFORE_KFUNCS + dump_kfuncs(btf) + _TAIL
 
 
-# A definition in vmlinux.h that an author's file defines, too: where clang complains, or says that it was defined before.
-_CLASH = re.compile(
-    r"^(?:.*/)?vmlinux\.h:(\d+):(\d+): (?:error: .*(?:redefinition|conflicting types)|note: previous (?:definition|declaration))",
-    re.MULTILINE,
-)
+# A definition in one of our headers that an author's file has, too: where clang complains, or says that it was defined before.
+_CLASH = r"^(?:.*/)?%s:(\d+):(\d+): (?:error: .*(?:redefinition|conflicting types)|note: previous (?:definition|declaration))"
 _FLAVOUR = "___vmlinux"  # CO-RE takes a type for the kernel's of the name in front of three underscores
 
 
-def without_clashes(header: str, diagnostics: str) -> str:
-    """Return ``vmlinux.h`` with what the author defines for himself renamed, as far as clang's diagnostics tell."""
+def without_clashes(header: str, diagnostics: str, file_name: str = "vmlinux.h") -> str:
+    """Return the header of a name with what the author defines for himself renamed, as far as clang's diagnostics tell."""
     lines = header.splitlines()
     tags: set[str] = set()
     names: set[str] = set()
-    for found in _CLASH.finditer(diagnostics):
+    for found in re.finditer(_CLASH % re.escape(file_name), diagnostics, re.MULTILINE):
         line, column = lines[int(found[1]) - 1], int(found[2]) - 1
         name = re.match(r"\w+", line[column:])
         if name:

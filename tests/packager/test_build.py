@@ -241,6 +241,34 @@ def test_what_an_author_names_like_the_kernel_is_his(tmp_path: Path, declaration
     assert b"___vmlinux" not in result.package.object or b"task_struct___vmlinux" not in result.package.object
 
 
+@pytest.mark.parametrize(
+    "declared",
+    [
+        "static long (*bpf_get_current_comm)(void *, __u32) = (void *) 16;",
+        "static int (*const bpf_get_current_comm)(char *to, int size) = (void *) BPF_FUNC_get_current_comm;",
+        "static long (*bpf_get_current_comm)(void *, __u32) = (void *) 16;\nstruct key { int mine; };",
+    ],
+)
+@pytest.mark.parametrize("first", [True, False], ids=["before libbpf's", "after libbpf's"])
+def test_a_helper_that_an_author_declares_for_older_headers_is_his(tmp_path: Path, declared: str, first: bool) -> None:
+    source = tmp_path / "tool.bpf.c"
+    heads = [declared, "#include <bpf/bpf_helpers.h>"]
+    body = "char name[16]; bpf_get_current_comm(name, 16); return name[0];"
+    source.write_text("\n".join(['#include "vmlinux.h"', *(heads if first else heads[::-1])]) + VMLINUX_PROGRAM % body)
+    result = build(Request((source,)))
+    assert result.diagnostics == ""
+    assert result.package.behaviour is not None
+    assert "bpf_get_current_comm" in result.package.behaviour.helpers
+
+
+def test_a_type_that_the_kernel_does_not_have(tmp_path: Path) -> None:
+    source = tmp_path / "tool.bpf.c"
+    source.write_text('#include "vmlinux.h"\nstruct not_of_this_kernel;\n' + VMLINUX_PROGRAM % "struct not_of_this_kernel it;")
+    with pytest.raises(CompileError) as caught:
+        build(Request((source,)))
+    assert caught.value.hint.startswith("if struct not_of_this_kernel is the kernel's: the one that vmlinux.h is of has none")
+
+
 def test_a_number_is_an_event_also_beside_names_of_the_kernel(tmp_path: Path) -> None:
     source = tmp_path / "tool.bpf.c"
     ring = 'struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); } events SEC(".maps");'
@@ -329,6 +357,21 @@ struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, st
     assert specs["counts"].sample is not None
     assert specs["counts"].stack_trace is not None
     assert (specs["counts"].stack_trace.kstack, specs["counts"].stack_trace.ustack) == ("kernel_stack", "user_stack")
+
+
+def test_a_key_that_holds_the_stack_itself_is_no_profile(make: Make) -> None:
+    text = """
+struct key { long stack[8]; int stack_bytes; };
+struct hist { __u32 slots[26]; };
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, struct key); __type(value, struct hist); } hists
+SEC(".maps");
+"""
+    body = (
+        "struct key k = {}; struct hist h = {}; k.stack_bytes = bpf_get_stack(ctx, k.stack, sizeof(k.stack), 0);"
+        " bpf_map_update_elem(&hists, &k, &h, 0);"
+    )
+    (spec,) = make(text + PROGRAM % body).maps
+    assert (spec.sample is not None, spec.stack_trace) == (True, None)
 
 
 TWO_KINDS = """

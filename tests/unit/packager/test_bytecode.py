@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ecli_packager.bytecode import EventCall, Function, Instruction, interpret
-from ecli_packager.values import Argument, Frame, MapAddress, MapValue
+from ecli_packager.values import Argument, Frame, MapAddress, MapValue, Result
 
 
 def op(
@@ -65,6 +65,20 @@ def test_data_in_the_value_of_another_map() -> None:
     (found,) = interpret([code])
     assert set(found.origins) == {MapValue("heap", 0, 2)}
     assert {(24, 0), (32, 6), (64, 2)} <= found.copies
+
+
+def test_what_a_helper_returned_is_known_by_its_copies_and_beside_a_value_of_a_map() -> None:
+    reserve = [*load_map(1), *move(2, 64), *move(3, 0), *call(131), *copy(6, 0)]
+    heap = [*load_map(1, "heap"), *call(1), *copy(6, 0)]
+    either = [*op(0x15, 7, offset=len(reserve) + 1), *reserve, *op(0x05, offset=len(heap)), *heap]  # if (r7 == 0) the heap's
+    send = [*load_map(1), *copy(2, 6), *copy(3, 8), *call(130)]
+    reserved, sent = interpret([function("f", either, send, EXIT)])
+    assert (set(reserved.sizes_bytes), set(sent.sizes_bytes)) == ({64}, set())
+    assert sent.origins == {Result(5), MapValue("heap", 0, 10)}
+    assert {2, 6} <= sent.holders
+    passed = [*call(14), *copy(1, 0), *subprogram("output")]  # to a subprogram it means nothing
+    (sent,) = interpret([function("f", passed, EXIT), function("output", copy(2, 1), load_map(1), move(3, 8), call(130), EXIT)])
+    assert sent.origins == {Argument(1)}
 
 
 def test_a_size_that_is_computed_from_constants_is_known_and_others_are_not() -> None:

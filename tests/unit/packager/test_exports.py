@@ -72,6 +72,18 @@ def test_a_variable_length_is_of_the_type_it_is_taken_from() -> None:
         choose([call("events")], [EVENT])
 
 
+def test_a_call_that_nothing_tells_of_makes_events_like_the_others_of_its_map() -> None:
+    known = [call("events", 24), call("events", 40)]
+    assert choose([*known, call("events")], [EVENT, OTHER]) == {"events": ["struct event", "struct other"]}
+    assert choose([call("events", 16), *known], [EVENT, OTHER]) == {"events": ["struct event", "struct other"]}  # a head of one
+    with pytest.raises(ExportError, match="cannot tell the type of events of 48 bytes"):  # more than any
+        choose([*known, call("events", 48)], [EVENT, OTHER])
+    with pytest.raises(ExportError, match="24 bytes may be struct event or pair_t"):  # a question of its own
+        choose([call("events", 40), call("events", 24)], [EVENT, PAIR, OTHER])
+    with pytest.raises(ExportError, match="cannot tell the type of events of varying length"):  # another map's tell nothing
+        choose([call("a", 24), call("b")], [EVENT], "a b")
+
+
 def test_a_variable_on_the_stack_tells() -> None:
     variables = [
         Local("pair_t", 24, False, (Place(0, 200, stack_offset=8),)),
