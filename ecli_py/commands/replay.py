@@ -56,6 +56,8 @@ def _show(run: RecordedRun, form: Format, limit: int) -> int:
         shown += count
         if shown == limit:
             break
+    if last := output.finish():
+        output.write(last)
     return shown
 
 

@@ -319,4 +319,6 @@ def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: 
             output.write(b"".join(lines))
         if not limit:
             break
+    if last := output.finish():
+        output.write(last)
     sys.stderr.write(closing_line(tool.stats))
