@@ -112,6 +112,9 @@ class Output:
             from ecli_py.render.fields import Fields
 
             self._fields = Fields(form.fields, sources)
+        if form.view is not None and (form.view.folded or form.view.flamegraph) and not any(each.stacks for each in sampled):
+            option = "--folded" if form.view.folded else "--flamegraph"
+            raise EcliError(f"{option}: this package counts no stack traces", "`ecli-py inspect` shows what its maps hold")
         if sampled:
             self._readings = self._make_readings(sampled, predicates[len(plans) :])
             predicates = predicates[: len(plans)]
@@ -200,6 +203,14 @@ class Output:
             renderer.heading = b""
         self._has_begun = self._has_begun or bool(shown)
         return lines, shown
+
+    def finish(self) -> bytes:
+        """Return what is shown at the end, and write what goes to other files.
+
+        Raises:
+            EcliError: Such a file cannot be written.
+        """
+        return self._readings.finish() if self._readings is not None else b""
 
     def _render_events(self, chunk: Chunk, limit: int) -> tuple[bytes, int]:
         """Render what is of no known type, and lines of iterators."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ecli_py.output import Clock, Format
+    from ecli_py.profiles import StackLines
     from ecli_py.render.fields import Fields
     from ecli_runtime.decode.plan import Plan
     from ecli_runtime.decode.predicate import Predicate
@@ -145,6 +146,8 @@ class MapLines:
                 short.update({op.name: f"{short[op.name]}/s" for op in plan.top_level() if op.code == "float"})
         if self.fields is not None:
             names = self.fields.names(op.name for op in plan.top_level())
+        elif form.kind == "text" and self.hidden():
+            names = tuple(op.name for op in plan.top_level() if op.name not in self.hidden())
         if form.kind == "text":
             plan = with_short_names(plan, short)
             names = None if names is None else tuple(short[name] for name in names)
@@ -159,6 +162,10 @@ class MapLines:
             self.heading = b"\x1b[1m%b\x1b[0m" % self.heading
         found = self._lines[cpu_count] = PythonLines(make_program(plan, style), _symbol)
         return found
+
+    def hidden(self) -> frozenset[str]:
+        """Return the members that text shows only if they are asked for."""
+        return frozenset()
 
     def clocks(self) -> dict[str, Any]:
         """Return what a style says of clocks and of the machine."""
@@ -287,6 +294,11 @@ class ReadingsOutput:
             if source.name in predicates:
                 of = (source, form, clock, fields, predicates[source.name], tags[source.name])
                 self._maps[source.name] = _make_lines(*of)
+        self._profiles: list[StackLines] = []
+        if self._view.folded or self._view.flamegraph is not None:
+            from ecli_py.profiles import StackLines
+
+            self._profiles = [each for each in self._maps.values() if isinstance(each, StackLines)]
         self._live = None
         if self._view.live and form.kind == "text" and len(sampled) == len(sources):
             from ecli_py.render.live import Screen
@@ -300,6 +312,11 @@ class ReadingsOutput:
         if lines_of is None:
             return b"", 0
         rows = lines_of.rows(readings, self._now())
+        for each in self._profiles:
+            if each is lines_of:
+                each.add(rows)
+        if self._view.folded:
+            return b"", len(rows)
         top = lines_of.top(TERMINAL_TOP if self._form.kind == "text" and self._form.columns else 0) or -1
         most = top if limit < 0 else limit if top < 0 else min(limit, top)
         if self._form.kind != "text":
@@ -320,9 +337,39 @@ class ReadingsOutput:
             return self._live.frame(readings.source.name, block), count
         return b"\n".join(block) + b"\n", count
 
+    def finish(self) -> bytes:
+        """Return what is shown at the end of the run, and write the flame graph.
+
+        Raises:
+            EcliError: It cannot be written.
+        """
+        if not self._profiles:
+            return b""
+        from ecli_py.profiles import folded_lines
+
+        profile: dict[tuple[str, ...], int] = {}
+        for each in self._profiles:
+            for stack, count in each.profile.items():
+                profile[stack] = profile.get(stack, 0) + count
+        path = self._view.flamegraph
+        if path is not None:
+            from ecli_py.render.flamegraph import flamegraph
+
+            title = ", ".join(each.source.name for each in self._profiles)
+            try:
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(flamegraph(profile, title))
+            except OSError as error:
+                raise EcliError(f"--flamegraph: cannot write {path}: {error.strerror}", "choose another place") from error
+        return folded_lines(profile) if self._view.folded else b""
+
 
 def _make_lines(source: Source, form: Format, *arguments: Any) -> MapLines:
     """Return what renders the readings of a map, by what it holds."""
+    if source.stacks is not None:
+        from ecli_py.profiles import StackLines
+
+        return StackLines(source, form, *arguments)
     if form.kind == "text":
         from ecli_py.histograms import HistogramLines, slots_name
 

@@ -53,6 +53,9 @@ def make_view(arguments: Values, on_terminal: bool) -> View:
         raise EcliError("--delta and --rate exclude each other", "choose one")
     if arguments.folded and (arguments.json or arguments.csv):
         raise EcliError("--folded and --json or --csv exclude each other", "choose one")
+    change: Literal["", "delta", "rate"] = "delta" if arguments.delta else "rate" if arguments.rate else ""
+    if change and (arguments.folded or arguments.flamegraph is not None):
+        raise EcliError(f"--{change} and --folded or --flamegraph exclude each other", "these show the whole run")
     top = None
     if arguments.top is not None:
         if not (arguments.top.isascii() and arguments.top.isdigit() and len(arguments.top) < 10):
@@ -62,5 +65,4 @@ def make_view(arguments: Values, on_terminal: bool) -> View:
     if per_cpu not in (None, "sum", "max", "list"):
         raise EcliError(f"--per-cpu: expected sum, max or list, got {per_cpu!r}", "for example --per-cpu max")
     live = on_terminal and os.environ.get("TERM", "dumb") != "dumb" and sys.stdout.isatty()
-    change: Literal["", "delta", "rate"] = "delta" if arguments.delta else "rate" if arguments.rate else ""
     return View(arguments.sort, top, per_cpu, change, bool(arguments.folded), arguments.flamegraph, live)

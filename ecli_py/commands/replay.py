@@ -59,6 +59,8 @@ def _show(run: RecordedRun, form: Format, limit: int) -> tuple[int, int]:
         left_out += output.left_out
         if shown == limit:
             break
+    if last := output.finish():
+        output.write(last)
     return shown, left_out
 
 

@@ -392,6 +392,6 @@ def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: 
             output.write(b"".join(lines))
         if not limit:
             break
-    output.write(b"".join([watch.end() for watch in watches]))
+    output.write(output.finish() + b"".join([watch.end() for watch in watches]))
     warn_of_full_buffers(tool.stats)
     sys.stderr.write(closing_line(tool.stats, output.filters))

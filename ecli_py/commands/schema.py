@@ -51,7 +51,11 @@ def _events(source: Source) -> list[tuple[dict[str, Any], Plan | None]]:
         key, value = [plan_schema(plan) for plan in source.plans] if source.plans else [_TEXT] * 2
         if source.per_cpu:
             value = {"type": "array", "items": value}
-        return [(_object(f"through map {source.name}", {"key": key, "value": value}), None)]
+        stacks = {}
+        if source.stacks is not None:
+            names = {"type": ["array", "null"], "items": {"type": "string"}}
+            stacks = {"kernel_stack": names, "user_stack": names}
+        return [(_object(f"through map {source.name}", {"key": key, "value": value, **stacks}), None)]
     if not source.plans:
         return [(_object(f"through map {source.name}", {"data": {"type": "string", "pattern": "^([0-9a-f]{2})*$"}}), None)]
     return [

@@ -100,7 +100,7 @@ class Session:
     def _open_source(self, source: Source) -> None:
         loaded_map = self._maps[source.name]
         if source.sample is not None:
-            self._samplers.append(Sampler(source, source.sample, loaded_map))
+            self._samplers.append(Sampler(source, source.sample, loaded_map, self._object.maps))
             return
         buffer: RingBuffer | PerfBuffer
         if loaded_map.type == MAP_TYPE_RINGBUF:

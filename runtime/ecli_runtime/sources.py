@@ -54,7 +54,8 @@ def _walk(
             sizes = (each.key_size_bytes, each.value_size_bytes)
             if not all(ref.type_id and btf.size_bytes(ref.type_id) == size for ref, size in zip(refs, sizes, strict=True)):
                 refs = ()  # not known, or said of another map: libbpf creates it all the same
-            yield make_source(btf, each.name, refs, sample, each.per_cpu, each.value_size_bytes, raw=raw)
+            stacks = spec.stack_trace if refs else None
+            yield make_source(btf, each.name, refs, sample, each.per_cpu, each.value_size_bytes, raw=raw, stacks=stacks)
         elif each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY):
             index, types = own.get(each.name, shared)
             refs = tuple(_type_ref(package, btf, event_type, index) for event_type in types)

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from ecli_runtime.btf import Btf
     from ecli_runtime.decode.plan import Plan
     from ecli_runtime.read.run import Run
-    from ecli_schemas.model import Sample, Tag
+    from ecli_schemas.model import Sample, StackTrace, Tag
 
     Chunk: TypeAlias = "Samples | Readings | TextLines"
+    # Addresses of a kernel's and a user's stack, the innermost first; None: it was lost.
+    StackPair: TypeAlias = tuple[tuple[int, ...] | None, tuple[int, ...] | None]
 
 
 class TypeRef(Record):
@@ -47,6 +49,7 @@ class Source(Record):
         tags: Of each plan of events, what tells its samples from others of their size.
         types: What the plans are made of, in their order.
         lines: It is an iterator, which writes lines of text.
+        stacks: Set when the keys of a sampled map refer to stack traces: by which members.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Source(Record):
     tags: tuple[Tag | None, ...] = ()
     types: tuple[TypeRef, ...] = ()
     lines: bool = False
+    stacks: StackTrace | None = None
 
 
 def make_source(
@@ -68,6 +72,7 @@ def make_source(
     value_size_bytes: int = 0,
     tags: tuple[Tag | None, ...] = (),
     raw: bool = False,
+    stacks: StackTrace | None = None,
 ) -> Source:
     """Return a source with the plans of its types; of a sampled map these are key and value.
 
@@ -80,6 +85,7 @@ def make_source(
         value_size_bytes: Of a sampled map.
         tags: What tells samples of one size apart.
         raw: Values are shown as they are, whatever they mean.
+        stacks: Set when its keys refer to stack traces.
 
     Raises:
         BtfError: There is no plan of a type, or values of a sampled map are longer than can be shown.
@@ -95,7 +101,7 @@ def make_source(
     plans = tuple(map(plan, types))
     if sample is not None and plans and value_size_bytes > plans[-1].max_size_bytes:
         raise BtfError(f"values of map {name!r} are too long to be shown: {value_size_bytes} bytes")
-    return Source(name, plans, sample, per_cpu, value_size_bytes, tags, types)
+    return Source(name, plans, sample, per_cpu, value_size_bytes, tags, types, stacks=stacks)
 
 
 class Samples:
@@ -108,12 +114,20 @@ class Samples:
 
 
 class Readings:
-    """Keys and values that a sampled map held at one time. A per-CPU value is one after the other, each padded to 8 bytes."""
+    """Keys and values that a sampled map held at one time. A per-CPU value is one after the other, each padded to 8 bytes.
 
-    __slots__ = ("entries", "source")
+    Args:
+        source: The map.
+        entries: Keys and values.
+        stacks: The stacks that each key refers to; ``None``: nothing is known of them.
+    """
 
-    def __init__(self, source: Source, entries: Sequence[tuple[bytes, bytes]]) -> None:
-        self.source, self.entries = source, entries
+    __slots__ = ("entries", "source", "stacks")
+
+    def __init__(
+        self, source: Source, entries: Sequence[tuple[bytes, bytes]], stacks: Mapping[bytes, StackPair] | None = None
+    ) -> None:
+        self.source, self.entries, self.stacks = source, entries, stacks
 
 
 class TextLines:

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 
     from ecli_runtime.decode.plan import Plan
     from ecli_runtime.stream import Chunk, Readings, Source
+    from ecli_runtime.symbols.profile import StackNames
 
 
 class Event(dict):  # type: ignore[type-arg]
     """A decoded event: member name → value.
 
-    A reading of a map has the keys ``key`` and ``value``, a line of an iterator ``program`` and ``line``.
+    A reading of a map has the keys ``key`` and ``value``; where it counts stack traces also ``kernel_stack`` and ``user_stack``:
+    names of functions, the innermost first, ``None`` for a stack that was lost. A line of an iterator ``program`` and ``line``.
 
     Attributes:
         source: The map it came through, or the iterator.
@@ -35,6 +37,7 @@ class EventDecoder:
     """Decodes chunks; keeps a decoder for each plan that it has met."""
 
     def __init__(self) -> None:
+        self._stack_names: dict[str, StackNames] = {}  # by map
         self._decoders: dict[int, tuple[Plan, Callable[[bytes], Any]]] = {}  # by identity: a plan is long to compare
 
     def _decoder(self, plan: Plan) -> Callable[[bytes], Any]:
@@ -61,6 +64,7 @@ class EventDecoder:
     def _readings(self, chunk: Readings) -> Iterator[Event]:
         source = chunk.source
         decode_key, decode_value = (self._decoder(plan) for plan in source.plans) if source.plans else (bytes.hex, bytes.hex)
+        named = self._stacks(chunk)
         for key, value in chunk.entries:
             decoded: Any
             if source.per_cpu:
@@ -68,4 +72,17 @@ class EventDecoder:
                 decoded = [decode_value(value[at : at + stride]) for at in range(0, len(value), stride)]
             else:
                 decoded = decode_value(value)
-            yield Event({"key": decode_key(key), "value": decoded}, source, "")
+            yield Event({"key": decode_key(key), "value": decoded, **named(key)}, source, "")
+
+    def _stacks(self, chunk: Readings) -> Callable[[bytes], dict[str, Any]]:
+        """Return the function from a key to the names of its stacks, if it has any."""
+        stacks = chunk.stacks
+        if stacks is None:
+            return lambda _key: {}
+        names = self._stack_names.get(chunk.source.name)
+        if names is None:
+            from ecli_runtime.symbols.profile import StackNames
+
+            names = self._stack_names[chunk.source.name] = StackNames(chunk.source)
+        names.meet(stacks)
+        return lambda key: names.members(key, stacks.get(key, ((), ())))

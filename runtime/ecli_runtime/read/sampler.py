@@ -9,6 +9,8 @@ from ecli_runtime.stream import Readings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ecli_runtime.libbpf.object import LoadedMap
     from ecli_runtime.stream import Source
     from ecli_schemas.model import Sample
@@ -22,12 +24,13 @@ class Sampler:
         sample: How often, and whether entries are removed when they are read. An array cannot be emptied: its counters are then
             read as what they have grown by.
         loaded_map: The map itself; stays its object's.
+        maps: All maps of the object, among them those of the stack traces that keys refer to.
 
     Attributes:
         received: Entries that were read, for its owner to count.
     """
 
-    def __init__(self, source: Source, sample: Sample, loaded_map: LoadedMap) -> None:
+    def __init__(self, source: Source, sample: Sample, loaded_map: LoadedMap, maps: Sequence[LoadedMap] = ()) -> None:
         from ecli_runtime.libbpf.batch import EntryReader
 
         self.source = source
@@ -38,6 +41,11 @@ class Sampler:
             from ecli_runtime.decode.counters import Growth
 
             self._growth = Growth(source)
+        self._stacks = None
+        if source.stacks is not None:
+            from ecli_runtime.read.stacks import StackReader
+
+            self._stacks = StackReader(source, maps, sample.clear)
         self._next = time.monotonic() + sample.interval_ms / 1000
         self._was_read = False
         self.received = 0
@@ -62,4 +70,4 @@ class Sampler:
         entries = self._reader.read()
         if self._growth is not None:
             entries = self._growth.since_last(entries)
-        return Readings(self.source, entries)
+        return Readings(self.source, entries, None if self._stacks is None else self._stacks.read(entries))

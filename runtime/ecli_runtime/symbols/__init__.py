@@ -1,0 +1,1 @@
+"""Names of addresses in processes, and of those in stack traces."""

@@ -1,0 +1,102 @@
+"""A profile of a loop whose functions are known: the starter of `ecli-py init --kind profile` names them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+import ecli_py
+from tests.cli import Ecli, wait_until
+from tests.machine import missing, need_compiler, need_kernel
+
+pytestmark = pytest.mark.kernel
+
+LOOP = """
+#include <unistd.h>
+volatile unsigned long sum;
+__attribute__((noinline)) void spin_inside(void) { for (unsigned long i = 0; i < 1000000; i++) sum += i; sum++; }
+__attribute__((noinline)) void spin_outside(void) { for (;;) { spin_inside(); sum++; } }
+int main(void) { write(1, "ready", 5); spin_outside(); return 0; }
+"""
+# The software clock: a virtual machine may have no other.
+OPTIONS = ("--attach", "on_tick=software:cpu-clock@99Hz")
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory: pytest.TempPathFactory, caches: dict[str, str]) -> Path:
+    need_kernel()
+    need_compiler()
+    directory = tmp_path_factory.mktemp("profile")
+    build = Ecli(directory, environment=caches)
+    assert build("init", "profile", "--kind", "profile").status == 0
+    (source,) = directory.rglob("*.bpf.c")
+    outcome = build("build", source, "-o", "profile.json")
+    assert outcome.status == 0, outcome.stderr
+    return directory / "profile.json"
+
+
+@pytest.fixture(scope="module")
+def loop_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = next(filter(None, map(shutil.which, ("gcc", "cc", "clang"))), None) or missing("C compiler (apt-get install gcc)")
+    directory = tmp_path_factory.mktemp("loop")
+    (directory / "loop.c").write_text(LOOP)
+    subprocess.run([compiler, "-O0", "-fno-omit-frame-pointer", "-o", "busyloop", "loop.c"], cwd=directory, check=True)
+    return directory / "busyloop"
+
+
+@pytest.fixture
+def loop(loop_binary: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The loop, which runs."""
+    with subprocess.Popen([loop_binary], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.read(5)
+        yield process
+        process.kill()
+
+
+def test_a_folded_profile_names_the_functions_of_a_loop(
+    ecli: Ecli, profile: Path, loop: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    words = ("--only-pid", str(loop.pid), "--duration", "1.5s", "--folded", "--flamegraph", "loop.svg")
+    outcome = ecli("run", profile, *OPTIONS, *words)
+    assert outcome.status == 0, outcome.stderr
+    counts: dict[str, int] = {}
+    for line in outcome.stdout.splitlines():
+        stack, _, count = line.rpartition(" ")
+        counts[stack] = int(count)
+        assert stack.startswith("busyloop;")
+    inside = sum(count for stack, count in counts.items() if re.search(r";main;spin_outside;spin_inside(;|$)", stack))
+    assert inside > 0.8 * sum(counts.values()) > 20, outcome.stdout
+    titles = [title.text or "" for title in ET.parse(tmp_path / "loop.svg").iter("{http://www.w3.org/2000/svg}title")]
+    assert any(title.startswith("spin_inside (") for title in titles)
+
+
+def test_the_functions_of_a_loop_that_has_ended(
+    ecli: Ecli, profile: Path, loop: subprocess.Popen[bytes], loop_binary: Path
+) -> None:
+    with ecli.start("run", profile, *OPTIONS, "--only-pid", str(loop.pid), "--interval", "100ms", "--json") as running:
+        wait_until(lambda: "spin_inside" in running.stdout, "the loop being seen")
+        loop.kill()
+        loop.wait()
+        loop_binary.rename(loop_binary.with_suffix(".gone"))
+        try:
+            outcome = running.end()
+        finally:
+            loop_binary.with_suffix(".gone").rename(loop_binary)
+    assert outcome.status == 0, outcome.stderr
+    last = [event for event in outcome.events if event["value"] == max(each["value"] for each in outcome.events)][-1]
+    assert last["user_stack"][:3] == ["spin_inside", "spin_outside", "main"]
+
+
+def test_a_profile_from_python(profile: Path, loop: subprocess.Popen[bytes]) -> None:
+    attach = {"on_tick": "software:cpu-clock@99Hz"}
+    with ecli_py.open(profile, {"only_pid": loop.pid}, attach=attach) as tool:
+        events = list(tool.events(duration_s=0.5))
+    assert any("spin_inside" in event["user_stack"] for event in events)
+    assert {event["key"]["comm"] for event in events} == {"busyloop"}
