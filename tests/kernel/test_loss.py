@@ -54,7 +54,7 @@ def call(count: int) -> int:
 
 
 class SlowPipe:
-    """Standard output that is a pipe, read at a few megabytes a second until it is asked to hurry."""
+    """Standard output that is a pipe, read at some hundred kilobytes a second until it is asked to hurry."""
 
     def __init__(self, path: Path) -> None:
         os.mkfifo(path)
@@ -69,7 +69,7 @@ class SlowPipe:
         with self._path.open("rb", buffering=0) as pipe:
             while part := pipe.read(1 << 16):
                 parts.append(part)
-                self._hurry.wait(0.02)
+                self._hurry.wait(0.2)
         self.content = b"".join(parts)
 
     def hurry(self) -> None:
