@@ -128,8 +128,9 @@ def closing_line(stats: Stats, filtered: bool = False) -> str:
         stats: What the run has done.
         filtered: Whether a filter was at work, so that not all events were shown.
     """
-    of_all = f" of {stats.events + stats.filtered}" if filtered else ""
-    parts = [f"{stats.events}{of_all} event{'' if f'{stats.events}{of_all}' == '1' else 's'}", f"{stats.lost} lost"]
+    count = stats.events + stats.filtered if filtered else stats.events
+    shown = f"{stats.events} of {count}" if filtered else f"{count}"
+    parts = [f"{shown} event{'' if count == 1 else 's'}", f"{stats.lost} lost"]
     if stats.undecoded:
         parts.append(f"{stats.undecoded} not decoded")
     parts.append(f"{stats.seconds:.1f} s")

@@ -36,7 +36,15 @@ class Outcome:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """What ``--json`` wrote."""
+        """The events that ``--json`` wrote."""
+        return [event for event in self._lines if not event.keys() & {"@lost", "@stats"}]
+
+    def marks(self, name: str) -> list[dict[str, Any]]:
+        """What the marks of one name say that ``--json`` wrote."""
+        return [line[name] for line in self._lines if name in line]
+
+    @property
+    def _lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.stdout.splitlines()]
 
     @property

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 # Being late is for buffers that are less full than this.
 _MOSTLY_EMPTY = 0.25
 _LOOK_AGAIN_MS = 100
+_UNFINISHED_LOOKS = 100
 
 
 class Session:
@@ -209,11 +210,16 @@ class Session:
         return self._rest()
 
     def _rest(self) -> Iterator[Chunk]:
+        patience = _UNFINISHED_LOOKS
         while True:
             before = self._received + self._undecoded
             yield from self._drain()
             if before == self._received + self._undecoded:
-                break
+                # A program that was detached while it ran may hold up what others have sent, until it has sent its own.
+                if not patience or not any(reader.buffer.filled for reader in self._readers):
+                    break
+                patience -= 1
+                time.sleep(0.001)
         for sampler in self._samplers:
             if not sampler.fresh:
                 yield self._sampled(sampler)

@@ -31,7 +31,7 @@ MEANWHILE = {
     *("ecli_runtime.behaviour", "ecli_runtime.code", "ecli_runtime.helpers"),
 }
 # At the end, to count what the program says that it has lost.
-AFTERWARDS = {"ecli_runtime.decode.addresses", "ecli_runtime.decode.python"}
+AFTERWARDS = {"ecli_runtime.counters"}
 TEXT = {"ecli_runtime.decode.names"}  # of users, errors and so on, in text only
 
 # Not among them: json, signal and threading, which bring re, enum, functools and collections.

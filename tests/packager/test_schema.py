@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from ecli_py.overhead import usage_mark
+from ecli_py.showing import loss_mark
+from ecli_runtime.stream import RING_BUFFER_FULL
+from ecli_runtime.usage import ProgramUsage, Usage
 from tests.cli import Ecli
 from tests.golden.golden import HERE, NAMES
 
@@ -33,6 +37,16 @@ def test_recorded_events_are_valid_and_others_are_not(ecli: Ecli, packages: Path
 
 def test_a_package_of_upstream(ecli: Ecli, small_package: Path) -> None:
     schema = json.loads(ecli("schema", small_package).stdout)
+    event = schema["anyOf"][0]
     assert schema["title"] == "tiny"
-    assert schema["properties"]["comm"] == {"type": "string", "maxLength": 16}
-    assert schema["properties"]["big"] == {"type": "boolean"}
+    assert event["properties"]["comm"] == {"type": "string", "maxLength": 16}
+    assert event["properties"]["big"] == {"type": "boolean"}
+
+
+def test_marks_are_described(ecli: Ecli, small_package: Path) -> None:
+    validator = Draft202012Validator(json.loads(ecli("schema", small_package).stdout))
+    usage = Usage(1.5, (ProgramUsage("on_exec", 3, 4000, 0),), 0.25, 1 << 24)
+    for mark in (json.loads(loss_mark("out", 3, RING_BUFFER_FULL)), usage_mark(usage, whole=True)):
+        validator.validate(mark)
+    assert not validator.is_valid(json.loads(loss_mark("other", 3, RING_BUFFER_FULL)))
+    assert not validator.is_valid(json.loads(loss_mark("out", 3, "no reason")))

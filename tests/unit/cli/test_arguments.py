@@ -16,6 +16,7 @@ def command() -> Arguments:
     found.add_option("options", "-o", "--only_uid", "--only-uid", dest="uid", help="whose")
     found.add_option("options", "--flag", nargs="?", const="true", dest="flag", help="on or off")
     found.add_option("options", "--no-flag", action="store_const", const="false", dest="flag", help=None)
+    found.add_option("options", "--stats", nargs="=", const="end", metavar="[=TIME]", help="whose value may be left out")
     found.add_option("options", "--twice", help="first")
     found.add_option("options", "--twice", nargs="?", const="", dest="again", help="takes the name of the first")
     found.add_option("options", "--disable", action="append", metavar="PROG", help="leave out; repeatable")
@@ -42,7 +43,7 @@ WORDS = st.sampled_from(
             "--flag",
         ),
         *("--flag=off", "--no-flag", "--twice", "--help", "-h", "--", "-", "", "3", "-3", "-x y", "a b", "file", "--file", "="),
-        *("--=", "%s"),
+        *("--=", "%s", "--stats", "--stats=1s", "--stats="),
     ]
 )
 
@@ -54,7 +55,7 @@ def test_a_plain_command_line_means_what_argparse_says(words: list[str]) -> None
     plain = command()._parse_plain(words)
     if plain is None:
         return
-    by_argparse = vars(command()._make_parser().parse_args(words))
+    by_argparse = vars(command()._make_parser().parse_args([*command()._completed(words)]))
     assert said(vars(command().parse(words))) == said(plain) == said(by_argparse)
 
 
@@ -67,6 +68,13 @@ def test_options_before_the_operand_and_words_after_it() -> None:
     values = command().parse(["--json", "--count=3", "--only_uid", "0", "tool.json", "--other", "-v", "--help"])
     assert (values.json, values.count, values.uid, values.flag, values.file) == (True, "3", "0", None, "tool.json")
     assert values.rest == ["--other", "-v", "--help"]
+
+
+@pytest.mark.parametrize("more", [[], ["-o1"]])  # a short option goes to argparse
+def test_a_value_that_can_be_left_out_is_never_the_next_word(more: list[str]) -> None:
+    values = command().parse([*more, "--stats", "tool.json", "--stats", "--count", "1"])
+    assert (values.stats, values.file, values.rest) == ("end", "tool.json", ["--stats", "--count", "1"])
+    assert command().parse([*more, "--count", "3", "--stats=1s", "tool.json"]).stats == "1s"
 
 
 def test_what_is_not_plain_is_read_too() -> None:

@@ -177,4 +177,14 @@ def test_what_is_no_latency(text: str) -> None:
 def test_the_closing_line_says_what_was_lost() -> None:
     assert closing_line(Stats(1, 1, 0, 0, 0.2, 1.25)) == "1 event, 0 lost, 1.2 s\n"
     assert closing_line(Stats(5, 5, 3, 1, 1.0, 2)) == "5 events, 3 lost, 1 not decoded, 2.0 s\n"
-    assert "ring buffer was 95% full" in closing_line(Stats(5, 5, 0, 0, 0.95, 2))
+    assert closing_line(Stats(1, 9, 0, 0, 0.0, 2, 8), filtered=True) == "1 of 9 events, 0 lost, 2.0 s\n"
+    assert closing_line(Stats(1, 1, 0, 0, 0.0, 2, 0), filtered=True) == "1 of 1 event, 0 lost, 2.0 s\n"
+
+
+def test_what_a_filter_left_out_is_counted() -> None:
+    chunk = samples(SHELL, (8, 0, b"sh", 1, 2), SHELL)
+    output = Output([chunk.source], Format("json", where="pid == 7"), Clock(0, 0, 0, "x86_64"))
+    assert (output.render(chunk, -1)[1], output.left_out) == (2, 1)
+    assert (output.render(chunk, 1)[1], output.left_out) == (1, 0)  # what follows the last one was not looked at
+    everything = Output([chunk.source], JSON, Clock(0, 0, 0, "x86_64"))
+    assert (everything.render(chunk, -1)[1], everything.left_out) == (3, 0)
