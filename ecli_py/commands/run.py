@@ -68,11 +68,13 @@ def main(words: list[str]) -> int:
             stop.end(tool)
             rounds, limit = tool.rounds(duration_s), -1 if count is None else count
             if info is None:
+                _settle(tool, arguments)
                 _show(tool, output, rounds, limit)
             else:
                 from ecli_runtime.recorder import Recorder
 
                 with Recorder(arguments.record, info, lambda: tool.stats, warn) as recorder:
+                    _settle(tool, arguments)
                     _show(tool, output, recorder.tee(rounds), limit)
     return 0
 
@@ -138,6 +140,7 @@ def _add_run_options(command: Arguments) -> None:
         ("--pid", {"metavar": "PID", "help": "process that is watched by uprobes, USDT, perf events and iterators over tasks"}),
         ("--binary", {"metavar": "PATH", "help": "binary or library of uprobes and USDT probes that say none"}),
         ("--disable", {"action": "append", "metavar": "PROG", "help": "leave out a program; repeatable"}),
+        ("--keep-privileges", {"action": "store_true", "help": "do not give up all capabilities when the programs are attached"}),
         ("--kernel-btf", {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),
         ("--verbose", {"action": "store_true", "help": "show what libbpf and the verifier say"}),
     ):
@@ -285,6 +288,15 @@ class _Stop:
         self._tool = tool
         if self._asked:
             tool.stop()
+
+
+def _settle(tool: Tool, arguments: Values) -> None:
+    """Give up what only starting took, when everything is open."""
+    if not arguments.keep_privileges:
+        try:
+            tool.give_up_privileges()
+        except OSError as error:
+            warn(f"privileges are kept: {error.strerror}")
 
 
 def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: int) -> None:

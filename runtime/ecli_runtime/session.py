@@ -11,6 +11,7 @@ from ecli_runtime.errors import BtfError
 from ecli_runtime.libbpf.object import MAP_TYPE_RINGBUF
 from ecli_runtime.mounts import with_tracefs
 from ecli_runtime.opening import DEFAULT_LATENCY_MS, LOST_SUFFIX
+from ecli_runtime.privileges import give_up
 from ecli_runtime.read.ringbuf import RingBuffer
 from ecli_runtime.read.sampler import Sampler
 from ecli_runtime.stream import Readings, Samples, Stats, TextLines
@@ -109,6 +110,17 @@ class Session:
             with_tracefs(attach_all)
         else:
             attach_all()
+
+    def give_up_privileges(self) -> None:
+        """Give up the capabilities that nothing needs any more, on this thread and those that it makes from now on.
+
+        Raises:
+            OSError: The kernel refused.
+        """
+        give_up([bit for link in self._links for bit in link.closing_takes], self._can_read_maps)
+
+    def _can_read_maps(self) -> bool:
+        return all(each.is_permitted() for each in self._object.maps[:1])
 
     def _read_iterators(self) -> Iterator[TextLines]:
         if self._hooks.has_iterators:
