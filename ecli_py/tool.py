@@ -136,6 +136,14 @@ class Tool:
         """End :meth:`events` soon; may be called from a signal handler or another thread."""
         self._session.stop()
 
+    def give_up_privileges(self) -> None:
+        """Give up the capabilities of this thread that nothing needs any more, for good, and those of threads made later.
+
+        Raises:
+            OSError: The kernel refused.
+        """
+        self._session.give_up_privileges()
+
     def close(self) -> None:
         """Detach and unload; a second call does nothing."""
         self._session.close()

@@ -88,11 +88,13 @@ def main(words: list[str]) -> int:
             if measuring is not None:
                 watches.append(measuring.watch(tool))
             if info is None:
+                _settle(tool, arguments)
                 _show(tool, output, rounds, limit, watches)
             else:
                 from ecli_runtime.recorder import Recorder
 
                 with Recorder(arguments.record, info, lambda: tool.stats, warn) as recorder:
+                    _settle(tool, arguments)
                     _show(tool, output, recorder.tee(rounds), limit, watches)
             stats = tool.stats
     return _STATUS_LOSS if arguments.fail_on_loss and (stats.lost or stats.undecoded) else 0
@@ -206,6 +208,7 @@ def _add_run_options(command: Arguments) -> None:
         ("--pid", {"metavar": "PID", "help": "process that is watched by uprobes, USDT, perf events and iterators over tasks"}),
         ("--binary", {"metavar": "PATH", "help": "binary or library of uprobes and USDT probes that say none"}),
         ("--disable", {"action": "append", "metavar": "PROG", "help": "leave out a program; repeatable"}),
+        ("--drop-privileges", {"action": "store_true", "help": "give up all capabilities when the programs are attached"}),
         ("--kernel-btf", {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),
         ("--verbose", {"action": "store_true", "help": "show what libbpf and the verifier say"}),
     ):
@@ -369,6 +372,15 @@ class _Stop:
         self._tool = tool
         if self._asked:
             tool.stop()
+
+
+def _settle(tool: Tool, arguments: Values) -> None:
+    """Give up what only starting took, when everything is open."""
+    if arguments.drop_privileges:
+        try:
+            tool.give_up_privileges()
+        except OSError as error:
+            warn(f"privileges are kept: {error.strerror}")
 
 
 def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: int, watches: Sequence[Watch]) -> None:

@@ -47,7 +47,7 @@ def explain_load_failure(error: LibbpfError, data: bytes, programs: Sequence[Pro
     return (
         _of_verifier(error, data, programs)
         or _of_extern(error)
-        or _of_permission(error, programs)
+        or _of_permission(error, programs, maps)
         or _of_map(error, maps)
         or _of_anything(error, {each.name: each.section for each in programs})
     )
@@ -101,12 +101,13 @@ def _of_extern(error: LibbpfError) -> EcliError | None:
     return None
 
 
-def _of_permission(error: LibbpfError, programs: Sequence[Program]) -> EcliError | None:
+def _of_permission(error: LibbpfError, programs: Sequence[Program], maps: Sequence[OpenMap]) -> EcliError | None:
     if error.errno not in (errno.EPERM, errno.EACCES):
         return None
     from ecli_runtime.permissions import explain_refusal
 
-    return explain_refusal(error, {each.name: (each.section, each.type) for each in programs})
+    loaded = {each.name: (each.section, each.type) for each in programs if each.autoload}
+    return explain_refusal(error, loaded, {each.name: each.type for each in maps})
 
 
 def _of_map(error: LibbpfError, maps: Sequence[OpenMap]) -> EcliError | None:

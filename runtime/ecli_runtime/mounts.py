@@ -25,16 +25,34 @@ def has_tracefs() -> bool:
     return os.path.isdir(f"{TRACEFS}/events") or os.path.isdir(f"{DEBUGFS_TRACING}/events")
 
 
+def hint_for_tracefs() -> str:
+    """Return how somebody who is not root gets to read tracefs, of which only root may see anything at first."""
+    return (
+        f"let a group read it: mount -o remount,mode=750,gid=GROUP {TRACEFS}; or run it with CAP_DAC_READ_SEARCH, or as root "
+        '(sudo); programs of SEC("raw_tp/…"), SEC("tp_btf/…"), uprobes and USDT probes do without'
+    )
+
+
 def need_tracefs() -> None:
     """Make sure that tracefs is mounted. Where it is not, this thread moves to a mount namespace of its own and mounts it there.
 
     Nobody else sees the mount, not even other threads of this process, and it ends with the thread.
 
     Raises:
-        EcliError: It is not mounted, and mounting it is not permitted.
+        EcliError: It is not mounted, and mounting it is not permitted; or it cannot be read.
     """
     if not has_tracefs():
+        _check_readable()
         _mount_for_this_thread("tracefs", TRACEFS)
+
+
+def _check_readable() -> None:
+    try:
+        os.stat(f"{TRACEFS}/events")
+    except PermissionError as error:
+        raise EcliError(f"tracefs cannot be read at {TRACEFS}: {error.strerror}", hint_for_tracefs()) from error
+    except OSError:
+        return
 
 
 def _mount_for_this_thread(kind: str, directory: str) -> None:
@@ -55,11 +73,12 @@ def with_tracefs(action: Callable[[], None]) -> None:
         action: What to do; called once, and what it raises is raised again.
 
     Raises:
-        EcliError: It is not mounted, and mounting it is not permitted.
+        EcliError: It is not mounted, and mounting it is not permitted; or it cannot be read.
     """
     if has_tracefs():
         action()
         return
+    _check_readable()
 
     def mount_and_act() -> None:
         need_tracefs()

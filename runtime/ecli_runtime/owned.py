@@ -14,7 +14,12 @@ class Owned:
 
     Args:
         handle: Address of the C object, which this object owns from now on.
+
+    Attributes:
+        closing_takes: Bits of the capabilities that closing it takes; of most none: their descriptors are enough.
     """
+
+    closing_takes: tuple[int, ...] = ()
 
     def __init__(self, handle: int) -> None:
         self._handle: int | None = handle

@@ -35,6 +35,8 @@ _NEEDS = {
     28: ("CAP_NET_ADMIN", "CAP_PERFMON"),  # freplace
     1: ("CAP_NET_RAW",),  # the packet socket that a filter is put on
 }
+# enum bpf_map_type: of devices, of sockets, of XDP sockets (map_create in kernel/bpf/syscall.c).
+_NETWORK_MAPS = frozenset((14, 15, 17, 18, 25))
 _SECURITY = "/sys/kernel/security/"
 
 
@@ -71,7 +73,7 @@ def hint_for_refusal(types: Iterable[int] = (2, 3)) -> str:
     needed = needed_for(types)
     absent = missing(needed)
     if absent:
-        return hint_for_missing(needed if set(absent) == set(needed) else absent)
+        return hint_for_missing(absent)
     if _read("/proc/self/uid_map").split() != ["0", "0", "4294967295"]:
         return (
             "root of a user namespace (a container) may not do this: run it outside, in a privileged container, or with "
@@ -88,32 +90,37 @@ def hint_for_refusal(types: Iterable[int] = (2, 3)) -> str:
     )
 
 
-def explain_refusal(error: LibbpfError, programs: Mapping[str, tuple[str, int]]) -> LibbpfError:
+def explain_refusal(error: LibbpfError, programs: Mapping[str, tuple[str, int]], maps: Mapping[str, int]) -> LibbpfError:
     """Return the error that the kernel refused with EPERM to load an object.
 
     Args:
         error: What libbpf said.
-        programs: Program → its section and its type.
+        programs: Program that is to be loaded → its section and its type.
+        maps: Map → its type.
     """
-    failed_program = re.search(r"prog '([^']*)': (?:BPF program load failed|failed to load)", error.log)
-    failed_map = re.search(r"map '([^']*)': failed to create", error.log)
     needed = needed_for(kind for _section, kind in programs.values())
+    if any(kind in _NETWORK_MAPS for kind in maps.values()):
+        needed = list(dict.fromkeys([*needed, "CAP_NET_ADMIN"]))
     absent = missing(needed)
-    if absent and not (failed_map and "CAP_BPF" not in absent):
-        message = "no permission to load eBPF programs"
-        if failed_program and "CAP_BPF" not in absent:
-            message = f"{failed_program[1]}: no permission to load a program of {programs.get(failed_program[1], ('?', 0))[0]}"
-        hint = hint_for_missing(needed if "CAP_BPF" in absent else absent)
-    elif failed_program:
+    failed_map = re.search(r"map '([^']*)': failed to create", error.log)
+    failed_program = re.search(r"prog '([^']*)': (?:BPF program load failed|failed to load)", error.log)
+    message = "no permission to load eBPF programs"
+    if failed_program:
         section, kind = programs.get(failed_program[1], ("?", 0))
-        message, hint = (
-            f"{failed_program[1]}: this kernel permits nobody to load a program of {section}",
-            hint_for_refusal([kind]),
-        )
-    elif failed_map:
-        message, hint = f"no permission to create map {failed_map[1]}", MEMORY_HINT
+        if not absent:
+            message, hint = (
+                f"{failed_program[1]}: this kernel permits nobody to load a program of {section}",
+                hint_for_refusal([kind]),
+            )
+        else:
+            message, hint = f"{failed_program[1]}: no permission to load a program of {section}", hint_for_missing(absent)
+    elif failed_map and "CAP_BPF" not in absent:
+        message = f"no permission to create map {failed_map[1]}"
+        hint = hint_for_missing(absent) if maps.get(failed_map[1]) in _NETWORK_MAPS and absent else MEMORY_HINT
+    elif absent:
+        hint = hint_for_missing(absent)
     else:
-        message, hint = "no permission to load eBPF programs", hint_for_refusal(kind for _section, kind in programs.values())
+        hint = hint_for_refusal(kind for _section, kind in programs.values())
     return LibbpfError(error.function, error.errno, error.log, message, hint)
 
 

@@ -126,6 +126,19 @@ class Session:
         else:
             attach_all()
 
+    def give_up_privileges(self) -> None:
+        """Give up the capabilities that nothing needs any more, on this thread and those that it makes from now on.
+
+        Raises:
+            OSError: The kernel refused.
+        """
+        from ecli_runtime.privileges import give_up
+
+        give_up([bit for link in self._links for bit in link.closing_takes], self._can_read_maps)
+
+    def _can_read_maps(self) -> bool:
+        return all(each.is_permitted() for each in self._object.maps[:1])
+
     def _read_iterators(self) -> Iterator[TextLines]:
         if self._hooks.has_iterators:
             from ecli_runtime.attach.iterators import IteratorLink

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     class Attached(Protocol):
         """What keeps a program attached. Closing it detaches the program, and so does the end of the process, if it can."""
 
+        closing_takes: tuple[int, ...]  # bits of capabilities
+
         def close(self) -> None:
             """Detach; a second call does nothing."""
 
@@ -81,7 +83,7 @@ class Plan:
     def add(self, program: Program, attacher: Attacher) -> None:
         """Add a program."""
         self._attachers.append((program.name, attacher))
-        self.needs_tracefs |= program.type in (_KPROBE, _TRACEPOINT)
+        self.needs_tracefs |= program.type == _TRACEPOINT or (program.type == _KPROBE and _is_in_tracefs(program.section))
 
     def add_struct_ops(self, name: str) -> None:
         """Add a map of callbacks."""
@@ -164,6 +166,19 @@ def prepare(opened: OpenObject, package: Package, options: AttachOptions | None 
         raise
     plan.finite = not endless and not plan.empty
     return plan
+
+
+def _is_in_tracefs(section: str) -> bool:
+    """Tell whether libbpf looks up a probe in tracefs: those of many functions, and where probes are no perf events yet.
+
+    They are since Linux 4.17 (e12f03d7031a, 33ea4b24277b); without kprobes, libbpf tries the old way all the same.
+    """
+    import os
+
+    kind = section.lstrip("?").partition("/")[0]
+    if kind.endswith((".multi", ".session")):
+        return kind.startswith("k")
+    return not os.path.exists(f"/sys/bus/event_source/devices/{'uprobe' if kind.startswith('u') else 'kprobe'}/type")
 
 
 def _wanted(opened: OpenObject, package: Package, options: AttachOptions | None) -> Iterator[tuple[Program, str | None]]:

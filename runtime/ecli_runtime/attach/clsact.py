@@ -12,6 +12,7 @@ import struct
 from ecli_runtime.errors import LibbpfError
 from ecli_runtime.libbpf._ffi import lib
 from ecli_runtime.libbpf.options import TcHook, TcOpts, options
+from ecli_runtime.privileges import CAP_NET_ADMIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ _HINTS = {
 
 class Filter:
     """A filter that runs a program. Closing it removes it, and clsact if that was made for it and is empty."""
+
+    closing_takes: tuple[int, ...] = (CAP_NET_ADMIN,)
 
     @classmethod
     def attach(cls, program: LoadedProgram, ifindex: int, direction: str, where: str) -> Self:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ecli_runtime.attach.target import Request
     from ecli_runtime.libbpf.object import Link, LoadedObject, LoadedProgram
 
+_KPROBE = 2  # BPF_PROG_TYPE_KPROBE, that of all probes
 _ANY_PROCESS = -1
 # What libbpf and the kernel say of functions that there are not, or that do not let themselves be probed.
 _NO_FUNCTION = (errno.ENOENT, errno.EINVAL, errno.ESRCH, errno.EADDRNOTAVAIL, errno.EOPNOTSUPP, errno.EILSEQ)
@@ -86,7 +87,16 @@ def _kprobe_hints(name: str) -> dict[int, str | Callable[[], str]]:
 def _refusal() -> str:
     from ecli_runtime.permissions import hint_for_refusal
 
-    return hint_for_refusal()
+    return hint_for_refusal([_KPROBE])
+
+
+def _uprobe_refusal() -> str:
+    """Return what to try where a uprobe is refused: single ones ask for more than the others (``perf_uprobe_event_init``)."""
+    from ecli_runtime.permissions import hint_for_missing, missing
+
+    if not missing(["CAP_PERFMON"]) and missing(["CAP_SYS_ADMIN"]):
+        return f'{hint_for_missing(["CAP_SYS_ADMIN"])}; SEC("uprobe.multi") does without (Linux 6.6)'
+    return _refusal()
 
 
 def _attacher(
@@ -187,6 +197,8 @@ def _usdt_hints(binary: str, pid: int) -> dict[int, str | Callable[[], str]]:
     return {errno.ENOENT: missing, errno.EINVAL: missing, errno.EOPNOTSUPP: too_old, **_common_hints(pid)}
 
 
-def _common_hints(pid: int) -> dict[int, str]:
-    hints = dict.fromkeys((errno.EIO, 524), "that is no instruction that can be probed")  # 524: ENOTSUPP
+def _common_hints(pid: int) -> dict[int, str | Callable[[], str]]:
+    hints: dict[int, str | Callable[[], str]] = {}
+    hints |= dict.fromkeys((errno.EIO, 524), "that is no instruction that can be probed")  # 524: ENOTSUPP
+    hints |= dict.fromkeys((errno.EACCES, errno.EPERM), _uprobe_refusal)
     return hints if pid == _ANY_PROCESS else {**hints, errno.ESRCH: f"process {pid} may have ended"}

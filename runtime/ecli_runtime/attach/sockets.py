@@ -8,6 +8,7 @@ from ecli_runtime.attach.descriptors import Descriptor
 from ecli_runtime.attach.interfaces import interface_index
 from ecli_runtime.errors import AttachError, LibbpfError, UnsupportedFeatureError
 from ecli_runtime.libbpf._ffi import lib
+from ecli_runtime.privileges import CAP_NET_ADMIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ def _attach_by_link(program: LoadedProgram, map_fd: int, name: str) -> Link | No
 
 class _InMap:
     """A program that a map of sockets owns, as we own the map. Closing takes it out again."""
+
+    closing_takes: tuple[int, ...] = (CAP_NET_ADMIN,)  # bpf_prog_detach asks for it before Linux 5.8
 
     @classmethod
     def attach(cls, program: LoadedProgram, map_fd: int, name: str) -> Self:

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ecli_runtime.libbpf.object import LoadedMap, OpenMap
 
+_STRUCT_OPS = 27  # BPF_PROG_TYPE_STRUCT_OPS
 _F_LINK = 1 << 13  # BPF_F_LINK, include/uapi/linux/bpf.h
 _KERNEL_BTF = "/sys/kernel/btf/vmlinux"
 
@@ -55,7 +56,7 @@ def attach_map(each: LoadedMap) -> Link:
         hints = {
             errno.EEXIST: "the kernel has something registered under the same name",
             errno.EBUSY: "the kernel has something registered in that place already",
-            errno.EPERM: hint_for_refusal(),
+            errno.EPERM: hint_for_refusal([_STRUCT_OPS]),
             errno.EINVAL: "the kernel wants a callback that it lacks, or a name; `--verbose` and the kernel's log may say more",
         }
         message = f"{each.name}: the kernel does not take these callbacks: {describe_errno(error.errno)}"

@@ -58,7 +58,7 @@ def _prepare_tracepoint(request: Request) -> Attacher:
 
     def attach(program: LoadedProgram, _loaded: LoadedObject) -> Iterator[Link]:
         arguments = (category.encode(), name.encode())
-        hints = {errno.ENOENT: lambda: _hint_for_tracepoint(category, name)}
+        hints = {errno.ENOENT: lambda: _hint_for_tracepoint(category, name), errno.EACCES: _hint_for_refusal}
         yield program.link(f"tracepoint {category}:{name}", lib.bpf_program__attach_tracepoint, *arguments, hints=hints)
 
     return attach
@@ -131,6 +131,8 @@ def explained(error: AttachError, program: LoadedProgram) -> AttachError:
             hint = _hint_for_tracepoint(category, name)
         elif program.type in (_RAW_TRACEPOINT, _RAW_TRACEPOINT_WRITABLE) or kind == "tp_btf":
             hint = _hint_for_raw_tracepoint(rest)
+    elif error.errno == errno.EACCES and program.type == _TRACEPOINT:
+        hint = _hint_for_refusal()
     elif error.errno == errno.EBUSY:
         hint = "the function takes no more programs, or is patched by somebody else"
     elif error.errno in (errno.EINVAL, 524):  # 524: ENOTSUPP of include/linux/errno.h
@@ -152,6 +154,14 @@ def _tracepoints() -> list[tuple[str, str]]:
     with contextlib.suppress(EcliError, OSError):
         with_tracefs(read)
     return sorted(found)
+
+
+def _hint_for_refusal() -> str:
+    """Return what to try where a tracepoint is refused: its number is in tracefs, which is root's."""
+    from ecli_runtime.mounts import hint_for_tracefs
+    from ecli_runtime.permissions import hint_for_refusal, missing
+
+    return hint_for_refusal([_TRACEPOINT]) if missing(["CAP_PERFMON"]) else hint_for_tracefs()
 
 
 def _hint_for_tracepoint(category: str, name: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 
+from ecli_runtime.privileges import open_held
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +19,7 @@ _FUNCTIONS = b"tTwW"  # nm(1): symbols in the text section, and weak ones
 def _functions(path: str) -> Iterator[tuple[int, bytes]]:
     """Yield address and name of each function that has an address."""
     try:
-        with open(path, "rb") as file:
+        with open_held(path) as file:
             for line in file:
                 address, kind, name = line.split(None, 3)[:3]
                 if kind in _FUNCTIONS and (number := int(address, 16)):

@@ -138,6 +138,18 @@ class PerfEventAttr(ctypes.Structure):
     )
 
 
+class CapHeader(ctypes.Structure):
+    """``struct __user_cap_header_struct`` (include/uapi/linux/capability.h)."""
+
+    _fields_ = (("version", c_uint32), ("pid", c_int))
+
+
+class CapData(ctypes.Structure):
+    """``struct __user_cap_data_struct``: 32 bits of each set."""
+
+    _fields_ = (("effective", c_uint32), ("permitted", c_uint32), ("inheritable", c_uint32))
+
+
 class EmitTypeDeclOpts(ctypes.Structure):
     """``struct btf_dump_emit_type_decl_opts`` (btf.h)."""
 
@@ -361,5 +373,8 @@ for _name, _signature in {
     "syscall": Signature(c_long, (c_long, ctypes.POINTER(PerfEventAttr), c_int, c_int, c_int, c_ulong), check_errno),
     "fputs": Signature(c_int, (c_char_p, pointer), check_errno),
     "fclose": Signature(c_int, (pointer,), check_errno),
+    "prctl": Signature(c_int, (c_int, c_ulong, c_ulong, c_ulong, c_ulong), check_errno),
+    "capget": Signature(c_int, (ctypes.POINTER(CapHeader), ctypes.POINTER(CapData)), check_errno),
+    "capset": Signature(c_int, (ctypes.POINTER(CapHeader), ctypes.POINTER(CapData)), check_errno),
 }.items():
     _bind(libc, _name, _signature)

@@ -155,6 +155,11 @@ class LoadedMap(_Map):
             return (self.value_size_bytes + 7 & ~7) * int(lib.libbpf_num_possible_cpus())
         return self.value_size_bytes
 
+    def is_permitted(self) -> bool:
+        """Tell whether bpf(2) lets this thread ask for what is in the map."""
+        key = ctypes.create_string_buffer(max(self.key_size_bytes, 1))
+        return bool(lib.bpf_map_get_next_key(self.fd, None, key) != -errno.EPERM)
+
     def entries(self) -> Iterator[tuple[bytes, bytes]]:
         """Walk the entries as (key, value); a per-CPU value is one after the other, each padded to 8 bytes.
 

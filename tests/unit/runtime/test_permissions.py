@@ -17,7 +17,13 @@ MAP = "libbpf: map 'events': failed to create: -EPERM\n"
 @pytest.mark.parametrize(
     ("files", "log", "message", "hint"),
     [
-        (ORDINARY, PROGRAM, "no permission to load eBPF programs", "run it as root (sudo)"),
+        (
+            ORDINARY,
+            PROGRAM,
+            "guard: no permission to load a program of lsm/x",
+            "run it as root (sudo), or with CAP_BPF and CAP_PERFMON",
+        ),
+        (ORDINARY, MAP, "no permission to load eBPF programs", "run it as root (sudo), or with CAP_BPF and CAP_PERFMON"),
         (
             ROOT,
             PROGRAM,
@@ -39,6 +45,6 @@ def test_who_or_what_is_to_blame(
     monkeypatch: pytest.MonkeyPatch, files: dict[str, str], log: str, message: str, hint: str
 ) -> None:
     monkeypatch.setattr(permissions, "_read", lambda path: files.get(path, ""))
-    error = explain_refusal(LibbpfError("bpf_object__load", 1, log), {"guard": ("lsm/x", 29)})
+    error = explain_refusal(LibbpfError("bpf_object__load", 1, log), {"guard": ("lsm/x", 29)}, {"events": 27})
     assert str(error).startswith(message)
     assert hint in error.hint

@@ -1,0 +1,80 @@
+"""Giving up what only loading and attaching take: capabilities, and the chance to get any back (capabilities(7)).
+
+Capabilities belong to threads. They are given up by the thread that attached, before it makes others, which inherit what it has.
+What stays works by descriptors: the kernel asks who opened them, not who reads them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from ecli_runtime.libbpf._ffi import CapData, CapHeader, libc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import BinaryIO
+
+# Bits of include/uapi/linux/capability.h.
+CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_BPF = 12, 21, 39
+_VERSION_3 = 0x20080522  # _LINUX_CAPABILITY_VERSION_3: two words of each set
+_SET_NO_NEW_PRIVS = 38  # PR_SET_NO_NEW_PRIVS, include/uapi/linux/prctl.h
+_KALLSYMS = "/proc/kallsyms"
+
+_held: dict[str, int] = {}
+
+
+def give_up(keep: Iterable[int], still_works: Callable[[], bool]) -> None:
+    """Give up all capabilities of this thread but some, and let no program that it starts get any.
+
+    Args:
+        keep: Bits of those that are needed to detach.
+        still_works: Tells whether maps can still be read. Before Linux 5.19 (c8644cd0efe7), bpf(2) itself asks for CAP_BPF where
+            ``kernel.unprivileged_bpf_disabled`` is set, also for maps that are open; then CAP_BPF is kept.
+
+    Raises:
+        OSError: The kernel refused.
+    """
+    _hold(_KALLSYMS)
+    libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    header = CapHeader(version=_VERSION_3)
+    held = (CapData * 2)()
+    libc.capget(ctypes.byref(header), held)
+    permitted = held[0].permitted | held[1].permitted << 32
+    kept = sum(1 << bit for bit in set(keep)) & permitted
+    _set(header, kept, permitted)
+    if not still_works():
+        kept |= (1 << CAP_BPF) & permitted or (1 << CAP_SYS_ADMIN) & permitted
+    _set(header, kept, kept)
+
+
+def _set(header: CapHeader, effective: int, permitted: int) -> None:
+    low, high = 0xFFFFFFFF, 32
+    words = (CapData * 2)(
+        CapData(effective & low, permitted & low, 0),
+        CapData(effective >> high, permitted >> high, 0),
+    )
+    libc.capset(ctypes.byref(header), words)  # what is no longer permitted is no longer ambient either
+
+
+def _hold(path: str) -> None:
+    """Open a file while it is permitted to see all of it (``kallsyms_open`` asks for CAP_SYSLOG, not reading)."""
+    if path not in _held:
+        try:
+            _held[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return
+
+
+def open_held(path: str) -> BinaryIO:
+    """Open a file, or read one again from its beginning that was opened before the capabilities were given up.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    fd = _held.get(path)
+    if fd is None:
+        return open(path, "rb")
+    os.lseek(fd, 0, os.SEEK_SET)
+    return open(fd, "rb", closefd=False)
