@@ -52,7 +52,7 @@ PSEUDO_CALL = 1  # source register of a call: of a subprogram
 R_BPF_64_64, R_BPF_64_32 = 1, 10  # relocations of a 64-bit load and of a call; LLVM's BPF ABI
 
 # Helpers by number (___BPF_FUNC_MAPPER in include/uapi/linux/bpf.h).
-RINGBUF_RESERVE, RINGBUF_SUBMIT, RINGBUF_RESERVE_DYNPTR = 131, 132, 198
+MAP_DELETE_ELEM, RINGBUF_RESERVE, RINGBUF_SUBMIT, RINGBUF_RESERVE_DYNPTR = 3, 131, 132, 198
 # Those that return the address of a value in the map that is their first argument: bpf_map_lookup_elem and its per-CPU kind, and
 # those of the storage of control groups, sockets, inodes and tasks.
 LOOKUP_HELPERS = frozenset((1, 81, 107, 145, 156, 195, 210))
@@ -247,6 +247,29 @@ def _instructions(
 
 def interpret(functions: list[Function], contents: ByteOrder | None = None) -> list[EventCall]:
     """Return the calls that make events, in the order of the code; with their contents if the byte order is given."""
+    interpreter = _interpreter(functions, contents)
+    found: dict[EventCall, None] = {}
+    for function in functions:
+        for states in interpreter.states(function):
+            found.update(dict.fromkeys(_events(function, states)))
+    return list(found)
+
+
+def emptied_maps(data: bytes) -> frozenset[str]:
+    """Return the maps that the programs of an object delete entries of, as far as known."""
+    functions = _functions(ELFFile(BytesIO(data)))
+    interpreter = _interpreter(functions, None)
+    return frozenset(
+        name
+        for function in functions
+        for states in interpreter.states(function)
+        for index, state in states
+        if (code := function.code[index]).opcode == CALL and (code.source, code.immediate) == (0, MAP_DELETE_ELEM)
+        for name in _names(state.registers.get(1, frozenset()))
+    )
+
+
+def _interpreter(functions: list[Function], contents: ByteOrder | None) -> _Interpreter:
     called = {
         instruction.symbol for function in functions for instruction in function.code.values() if _is_subprogram_call(instruction)
     }
@@ -255,11 +278,7 @@ def interpret(functions: list[Function], contents: ByteOrder | None = None) -> l
         if function.name not in called:
             interpreter.enter(function.name, {})
     interpreter.run()
-    found: dict[EventCall, None] = {}
-    for function in functions:
-        for states in interpreter.states(function):
-            found.update(dict.fromkeys(_events(function, states)))
-    return list(found)
+    return interpreter
 
 
 def _is_subprogram_call(instruction: Instruction) -> bool:

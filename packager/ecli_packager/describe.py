@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,7 +107,13 @@ def exports_of(maps: list[str], declared: Declarations, sources: Sources) -> dic
 
 
 def describe(
-    name: str, object_name: str, data: bytes, types: Mapping[str, list[str]], declared: Declarations, sources: Sources
+    name: str,
+    object_name: str,
+    data: bytes,
+    types: Mapping[str, list[str]],
+    declared: Declarations,
+    sources: Sources,
+    emptied: Callable[[], frozenset[str]] = frozenset,
 ) -> Package:
     """Return the package of a linked object.
 
@@ -118,6 +124,7 @@ def describe(
         types: Event map → C types of its events, which are in the object's BTF.
         declared: What the author's files declare.
         sources: The author's files.
+        emptied: Returns the maps that programs delete entries of.
 
     Raises:
         AnnotationError: An annotation cannot be understood.
@@ -126,7 +133,7 @@ def describe(
     with OpenObject.open(data, object_name) as opened:
         btf = opened.btf
         comments = {each.name: sources.comment(declared, each.name) for each in opened.maps}
-        samples, stacks = _samples(opened), any(each.type == _STACK_TRACE_MAP_TYPE for each in opened.maps)
+        samples, stacks = _samples(opened, emptied), any(each.type == _STACK_TRACE_MAP_TYPE for each in opened.maps)
         specs = tuple(_map_spec(each, btf, comments[each.name], samples, stacks) for each in opened.maps)
         meanings = Meanings(declared, sources)
         return Package(
@@ -241,11 +248,12 @@ def _annotation(comment: Comment, word: str) -> Any:
         raise comment.error(word, mismatch.message, f"for example: @{word} {example}", key) from None
 
 
-def _samples(opened: OpenObject) -> frozenset[str]:
+def _samples(opened: OpenObject, emptied: Callable[[], frozenset[str]]) -> frozenset[str]:
     """Return the maps that are read periodically although nothing says so.
 
     Those whose value is a histogram, and those whose key refers to a map of stack traces (a profile); else, where no events come
-    through any map, all whose entries mean something.
+    through any map, all whose entries mean something. Of those, entries that programs delete again are what is under way, not
+    what came out: they are read only if they say by which stack, or if there is nothing else.
     """
     maps = [each for each in opened.maps if not each.data_section and each.type in _READABLE_MAP_TYPES]
     histograms = frozenset(each.name for each in maps if _is_histogram(opened.btf, each.btf_value_type_id))
@@ -253,7 +261,11 @@ def _samples(opened: OpenObject) -> frozenset[str]:
         histograms |= frozenset(each.name for each in maps if _stack_members(opened.btf, each.btf_key_type_id))
     if histograms or any(each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY) for each in opened.maps):
         return histograms
-    return frozenset(each.name for each in maps if each.btf_key_type_id and each.btf_value_type_id)
+    shown = frozenset(each.name for each in maps if each.btf_key_type_id and each.btf_value_type_id)
+    if len(shown) < 2:
+        return shown
+    by_stack = frozenset(each.name for each in maps if _stack_members(opened.btf, each.btf_value_type_id))
+    return (shown - emptied()) | (shown & by_stack) or shown
 
 
 def _stack_members(btf: Btf, type_id: int) -> dict[str, str]:

@@ -337,6 +337,27 @@ def test_what_the_kernels_configuration_fills_is_shown_and_not_set(make: Make, t
             opened.set("CONFIG_HZ", 5)
 
 
+@pytest.mark.parametrize(
+    ("results", "deletes", "shown"),
+    [
+        ("long", "starts", ["results"]),  # when it began is what is under way; how long it took is what came out
+        ("long", "results", ["starts"]),
+        ("long", "neither", ["results", "starts"]),
+        ("struct alloc", "results", ["results", "starts"]),  # what was not freed, and where it was allocated
+    ],
+)
+def test_what_programs_delete_again_is_not_shown_beside_results(make: Make, results: str, deletes: str, shown: list[str]) -> None:
+    maps = "".join(
+        "struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8); __type(key, int); __type(value, "
+        f'{value}); }} {name} SEC(".maps");\n'
+        for name, value in (("starts", "long"), ("results", results))
+    )
+    delete = f"bpf_map_delete_elem(&{deletes}, &k);" if deletes != "neither" else ""
+    body = "int k = 0; long v[2] = {}; bpf_map_update_elem(&starts, &k, v, 0); bpf_map_update_elem(&results, &k, v, 0);"
+    package = make(f"struct alloc {{ long size; int stack_id; }};\n{maps}\n" + PROGRAM % (body + delete))
+    assert sorted(each.name for each in package.maps if each.sample) == shown
+
+
 def test_counts_by_stack_trace_are_a_profile(make: Make) -> None:
     package = make(
         """
