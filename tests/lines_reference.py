@@ -30,7 +30,7 @@ def line(plan: Plan, style: Style, payload: bytes, prefix: str = "") -> bytes:
         text = prefix + to_json({**dict(style.tags), **values})
     elif style.kind == "csv":
         cells = [tag for _name, tag in style.tags]
-        cells += [_csv_text(members[name][0], values[name]) for name in names]
+        cells += [_csv_text(plan, members[name][0], payload, values[name]) for name in names]
         text = prefix + ",".join(f'"{cell}"'.replace('"', '""')[1:-1] if set(cell) & set(',"\r\n') else cell for cell in cells)
     else:
         cells = [text_cell(plan, style, *members[name], payload, index) for index, name in enumerate(names)]
@@ -165,7 +165,9 @@ def shown(plan: Plan, style: Style, op: Op, body: Sequence[Op], payload: bytes) 
     return repr(found) if isinstance(found, (int, float)) else escaped_json(to_json(found))
 
 
-def _csv_text(op: Op, found: Any) -> str:
+def _csv_text(plan: Plan, op: Op, payload: bytes, found: Any) -> str:
+    if op.code == "enum" and found == "":  # as in a column: it would look like nothing at all
+        return str(number(plan, op, payload, 0))
     if isinstance(found, (str, bool)) or found is None:
         return found if isinstance(found, str) else to_json(found)
     return repr(found) if isinstance(found, (int, float)) else to_json(found)
