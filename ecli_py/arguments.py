@@ -121,7 +121,7 @@ class Arguments:
         for word in following:
             settings = flags.get(word, {"action": "unknown"})
             yield f"{word}={settings['const']}" if settings.get("nargs") == "=" else word
-            if word == "--" or (self._rest and not word.startswith("-")):
+            if word == "--" or (self._rest and (word == "-" or not word.startswith("-"))):
                 yield from following  # those after the operand may be somebody else's
             elif settings.get("action", "append") == "append" and "nargs" not in settings:
                 yield from islice(following, 1)

@@ -51,6 +51,7 @@ WORDS = st.sampled_from(
 @given(st.lists(WORDS, max_size=6))
 @example(["--json", "file", "--count", "3"])
 @example(["--twice", "1", "file"])
+@example(["-", "--stats"])
 def test_a_plain_command_line_means_what_argparse_says(words: list[str]) -> None:
     plain = command()._parse_plain(words)
     if plain is None:
@@ -75,6 +76,11 @@ def test_a_value_that_can_be_left_out_is_never_the_next_word(more: list[str]) ->
     values = command().parse([*more, "--stats", "tool.json", "--stats", "--count", "1"])
     assert (values.stats, values.file, values.rest) == ("end", "tool.json", ["--stats", "--count", "1"])
     assert command().parse([*more, "--count", "3", "--stats=1s", "tool.json"]).stats == "1s"
+    command_of_the_rest = Arguments("tool file", "")
+    command_of_the_rest.add_option("options", "--flag", nargs="?", const="true")
+    command_of_the_rest.add_option("options", "--stats", nargs="=", const="end")
+    values = command_of_the_rest.parse(["--flag", "off", "--stats", "--flag"])
+    assert (values.flag, values.stats) == ("true", "end")
 
 
 def test_what_is_not_plain_is_read_too() -> None:
