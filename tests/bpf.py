@@ -12,14 +12,14 @@ from tests.cli import wait_until
 
 # __NR_bpf; include/uapi/asm-generic/unistd.h for the machines that share it
 _SYSCALL_NUMBER = {"x86_64": 321, "s390x": 351}.get(platform.machine(), 280)
-# BPF_{PROG,MAP,LINK}_GET_NEXT_ID of enum bpf_cmd, include/uapi/linux/bpf.h
-_GET_NEXT_ID = {"prog": 11, "map": 12, "link": 31}
+# BPF_{PROG,MAP,BTF,LINK}_GET_NEXT_ID of enum bpf_cmd, include/uapi/linux/bpf.h
+_GET_NEXT_ID = {"prog": 11, "map": 12, "btf": 23, "link": 31}
 
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 
 
 def living(kind: str) -> set[int]:
-    """Return the ids of all programs (``prog``), maps or links in the kernel."""
+    """Return the ids of all programs (``prog``), maps, types (``btf``) or links in the kernel."""
     found: set[int] = set()
     attributes = (ctypes.c_uint32 * 3)()  # union bpf_attr: start_id, next_id, open_flags
     while _syscall(_SYSCALL_NUMBER, _GET_NEXT_ID[kind], attributes, ctypes.sizeof(attributes)) == 0:
@@ -29,7 +29,7 @@ def living(kind: str) -> set[int]:
 
 
 def held_by(pid: int) -> dict[str, set[int]]:
-    """Return the ids of the programs, maps and links that a process has descriptors of."""
+    """Return the ids of the programs, maps, types and links that a process has descriptors of."""
     found: dict[str, set[int]] = {kind: set() for kind in _GET_NEXT_ID}
     for info in Path(f"/proc/{pid}/fdinfo").iterdir():
         try:
