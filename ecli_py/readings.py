@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 
 from ecli_py.report import printable
@@ -300,7 +302,9 @@ class ReadingsOutput:
 
             self._profiles = [each for each in self._maps.values() if isinstance(each, StackLines)]
         self._live = None
-        if self._view.live and form.kind == "text" and len(sampled) == len(sources):
+        on_terminal = form.columns and os.environ.get("TERM", "dumb") != "dumb" and sys.stdout.isatty()
+        # Events between the readings would be overwritten.
+        if on_terminal and form.kind == "text" and not self._view.folded and len(sampled) == len(sources):
             from ecli_py.render.live import Screen
 
             self._live = Screen()

@@ -59,10 +59,10 @@ def make_format(arguments: Values) -> Format:
     columns = terminal_columns() if kind == "text" else 0
     said = [getattr(arguments, name) for name in ("sort", "top", "per_cpu", "delta", "rate", "folded", "flamegraph")]
     view = None
-    if columns or any(each is not None for each in said):
+    if any(each is not None for each in said):
         from ecli_py.view import make_view
 
-        view = make_view(arguments, bool(columns))
+        view = make_view(arguments)
     return Format(kind, arguments.fields, arguments.where, columns, bool(columns) and in_colour(sys.stdout), view)
 
 

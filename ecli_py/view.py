@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
 from ecli_schemas.errors import EcliError
 from ecli_schemas.record import Record
 
@@ -27,7 +24,6 @@ class View(Record):
         change: Counters are shown as they are, as what they have grown by since the reading before, or that per second.
         folded: Stack traces are written at the end, as lines that tools for flame graphs read.
         flamegraph: File that a flame graph of the stack traces is written to at the end.
-        live: Readings replace each other on the terminal.
     """
 
     sort: str | None = None
@@ -36,15 +32,10 @@ class View(Record):
     change: Literal["", "delta", "rate"] = ""
     folded: bool = False
     flamegraph: str | None = None
-    live: bool = False
 
 
-def make_view(arguments: Values, on_terminal: bool) -> View:
-    """Return what the command line says.
-
-    Args:
-        arguments: Values of the options in `showing.py`.
-        on_terminal: Text goes to a terminal.
+def make_view(arguments: Values) -> View:
+    """Return what the command line says by the options in `showing.py`.
 
     Raises:
         EcliError: An option has a value that it does not take.
@@ -64,5 +55,4 @@ def make_view(arguments: Values, on_terminal: bool) -> View:
     per_cpu: Any = arguments.per_cpu
     if per_cpu not in (None, "sum", "max", "list"):
         raise EcliError(f"--per-cpu: expected sum, max or list, got {per_cpu!r}", "for example --per-cpu max")
-    live = on_terminal and os.environ.get("TERM", "dumb") != "dumb" and sys.stdout.isatty()
-    return View(arguments.sort, top, per_cpu, change, bool(arguments.folded), arguments.flamegraph, live)
+    return View(arguments.sort, top, per_cpu, change, bool(arguments.folded), arguments.flamegraph)

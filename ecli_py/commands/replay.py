@@ -11,12 +11,20 @@ from ecli_py.render.plain import one_line
 from ecli_py.replay import Replay
 from ecli_py.report import warn
 from ecli_py.showing import OUTPUT_OPTIONS, closing_line, make_format, parse_count, warn_of_full_buffers
-from ecli_runtime.recording import Loss
+from ecli_runtime.recording import MAX_BODY_SIZE_BYTES, Loss
+from ecli_runtime.stream import Readings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ecli_py.output import Format
     from ecli_runtime.recording import RecordedRun
+    from ecli_runtime.stream import Chunk, Source
+
+# Parts of one reading have one time but for the clocks of their blocks. A file from somebody else may have any number of them.
+_SAME_READING_S = 0.0005
+_MAX_ENTRIES = 1 << 20
 
 
 def main(words: list[str]) -> int:
@@ -46,9 +54,10 @@ def main(words: list[str]) -> int:
 
 def _show(run: RecordedRun, form: Format, limit: int) -> tuple[int, int]:
     """Show up to a number of events of a run, negative for all; return how many there were, and how many a filter left out."""
-    output = Output(run.sources, form, _clock(run), lambda: run.taken_at)
+    whole = _Whole(run)
+    output = Output(run.sources, form, _clock(run), lambda: whole.taken_at)
     shown = left_out = 0
-    for chunk in run.chunks():
+    for chunk in whole.chunks():
         if isinstance(chunk, Loss):
             warn(_describe(chunk))
             continue
@@ -62,6 +71,49 @@ def _show(run: RecordedRun, form: Format, limit: int) -> tuple[int, int]:
     if last := output.finish():
         output.write(last)
     return shown, left_out
+
+
+class _Whole:
+    """The chunks of a run, with readings of large maps whole: a recording has them in parts, and they are sorted together.
+
+    Attributes:
+        taken_at: When the last chunk was taken, in seconds since the epoch.
+    """
+
+    def __init__(self, run: RecordedRun) -> None:
+        self._run = run
+        self.taken_at = run.taken_at
+
+    def chunks(self) -> Iterator[Chunk | Loss]:
+        """Yield them; errors as those of the run."""
+        parts: list[tuple[bytes, bytes]] = []
+        source: Source | None = None
+        for chunk in self._run.chunks():
+            taken_at = self._run.taken_at
+            if source is not None:
+                at_once = abs(taken_at - self.taken_at) < _SAME_READING_S
+                if isinstance(chunk, Readings) and chunk.source is source and at_once:
+                    parts += chunk.entries
+                    if _is_full(chunk) and len(parts) < _MAX_ENTRIES:
+                        continue
+                    chunk = Readings(source, parts)  # noqa: PLW2901  of which it was the last part
+                else:
+                    yield Readings(source, parts)
+                source = None
+            elif isinstance(chunk, Readings) and _is_full(chunk):
+                source, parts = chunk.source, list(chunk.entries)
+                self.taken_at = taken_at
+                continue
+            self.taken_at = taken_at
+            yield chunk
+        if source is not None:
+            yield Readings(source, parts)
+
+
+def _is_full(readings: Readings) -> bool:
+    """Tell whether a part of a reading is as large as they get, so that more of it may follow."""
+    entries = readings.entries
+    return bool(entries) and len(entries) * sum(map(len, entries[0])) > MAX_BODY_SIZE_BYTES // 8
 
 
 def _clock(run: RecordedRun) -> Clock:

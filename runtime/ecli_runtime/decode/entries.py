@@ -53,11 +53,26 @@ def packer(source: Source) -> Callable[[bytes, bytes], bytes]:
 
 def _member(name: str, plan: Plan, byte_offset: int) -> Iterator[Op]:
     """Yield a plan's operations as those of one member of a larger sample."""
-    is_value = bool(plan.ops) and not plan.ops[0].name
+    ops = tuple(_without_tail(plan.ops))
+    is_value = bool(ops) and not ops[0].name
     if not is_value:
-        yield Op("struct", name, byte_offset * 8, plan.size_bytes * 8, body=len(plan.ops), type_name=plan.type_name)
-    for index, op in enumerate(moved(plan.ops, byte_offset)):
+        yield Op("struct", name, byte_offset * 8, plan.size_bytes * 8, body=len(ops), type_name=plan.type_name)
+    for index, op in enumerate(moved(ops, byte_offset)):
         yield op.replace(name=name) if is_value and not index else op
+
+
+def _without_tail(ops: Sequence[Op]) -> Iterator[Op]:
+    """Yield operations with no element in flexible arrays: a map's values end with their type, and here something follows."""
+    at = 0
+    while at < len(ops):
+        op, body = ops[at], list(_without_tail(ops[at + 1 : at + 1 + ops[at].body]))
+        at += 1 + op.body
+        if op.code == "string" and not op.bit_size:
+            yield op.replace(code="array", count=0, stride_bits=8, body=1)
+            yield Op("int", "", 0, 8)
+        else:
+            yield op.replace(body=len(body), count=0 if op.count is None else op.count)
+            yield from body
 
 
 def moved(ops: Sequence[Op], byte_offset: int) -> Iterator[Op]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
-from itertools import chain
+from itertools import chain, islice
 from struct import Struct
 
 from ecli_runtime.errors import LibbpfError
@@ -78,9 +78,11 @@ class EntryReader:
         return found
 
     def _walk(self) -> Iterable[Entry]:
+        # Where the key that a walk has come to is removed, it begins anew: that must come to an end.
+        found = dict(islice(self._map.entries(), 4 * self._map.max_entries))
         if not self._clear:
-            return self._map.entries()
-        taken = ((key, self._map.take(key)) for key, _value in list(self._map.entries()))
+            return found.items()
+        taken = ((key, self._map.take(key)) for key in found)
         return ((key, value) for key, value in taken if value is not None)
 
     def _reserve(self, capacity: int) -> None:
@@ -100,9 +102,10 @@ class EntryReader:
             count = ctypes.c_uint32(self._capacity)
             result = function(self._map.fd, before, after, self._keys, self._values, ctypes.byref(count), None)
             if result == -errno.ENOSPC:
-                if self._capacity >= self._map.max_entries:  # so many do not fit in the whole map
-                    raise LibbpfError(name, errno.ENOSPC)
-                self._reserve(min(self._capacity * 2, self._map.max_entries))
+                if self._capacity > self._map.max_entries:  # that is as many as a bucket can have
+                    raise _NoBatchesError
+                # One more than the map has: for a moment a new entry stands beside the one that it replaces.
+                self._reserve(min(self._capacity * 2, self._map.max_entries + 1))
                 continue
             if result == -errno.EINTR or (result in _UNSUPPORTED and before is None):
                 raise _NoBatchesError  # or entries vanish while others are looked for

@@ -79,6 +79,11 @@ class ElfFunctions:
         """Return the number of functions known."""
         return len(self._starts)
 
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory it takes."""
+        return len(self._strings) + 24 * len(self._starts)
+
     def _read_debug(self, directory: str) -> None:
         try:
             fd = open_regular(f"{directory}/{self.build_id[:2]}/{self.build_id[2:]}.debug")

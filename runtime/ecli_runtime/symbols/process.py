@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 UNKNOWN = "[unknown]"
 _MAX_PROCESSES = 4096
-_MAX_FILES = 512
+_MAX_HELD_FILES = 256
+_MAX_TABLES_SIZE_BYTES = 1 << 28
 _MAX_MAPPINGS = 1 << 16
 _MAX_PERF_MAP_SIZE_BYTES = 1 << 26
 # Mappings change: libraries are loaded, programs start others in their place.
@@ -152,14 +153,15 @@ class _Files:
 
     def __init__(self) -> None:
         self._held: dict[FileId, int] = {}
-        self._functions: dict[FileId, ElfFunctions | None] = {}
+        self._functions: dict[FileId, ElfFunctions] = {}
+        self._size_bytes = 0
 
     def hold(self, pid: int, mapping: _Mapping) -> None:
         """Open the file behind a mapping, if that is not done: with its last process it may be gone, or be another."""
         if mapping.file is None or mapping.file in self._held or mapping.file in self._functions:
             return
-        if len(self._held) + len(self._functions) >= _MAX_FILES:
-            return
+        if len(self._held) >= _MAX_HELD_FILES:
+            os.close(self._held.pop(next(iter(self._held))))
         # The first is the very file; only root may open it. The second is what has its name now.
         for path in (
             f"/proc/{pid}/map_files/{mapping.start:x}-{mapping.end:x}",
@@ -172,15 +174,20 @@ class _Files:
             return
 
     def functions(self, file: FileId) -> ElfFunctions | None:
-        if file not in self._functions:
+        found = self._functions.get(file)
+        if found is None:
             fd = self._held.pop(file, None)
             if fd is None:
                 return None
             try:
-                self._functions[file] = ElfFunctions(fd)
+                found = ElfFunctions(fd)
             finally:
                 os.close(fd)
-        return self._functions[file]
+            self._size_bytes += found.size_bytes
+            while self._functions and self._size_bytes > _MAX_TABLES_SIZE_BYTES:  # those of the oldest are read again if need be
+                self._size_bytes -= self._functions.pop(next(iter(self._functions))).size_bytes
+            self._functions[file] = found
+        return found
 
     def close(self) -> None:
         while self._held:

@@ -208,3 +208,46 @@ def test_a_name_that_a_terminal_would_obey() -> None:
     hostile = struct.pack("<I16s", 7, b"\x1b[2J\nx"), READING[0][1]
     for kind in ("default_kv", "log2_hist"):
         assert not any("\x1b" in line for line in shown(make(kind), [hostile], form=Format("text")))
+
+
+def test_flexible_arrays_at_the_end_have_no_elements() -> None:
+    builder = BtfBuilder()
+    u32, char = builder.integer("unsigned int", 4), builder.integer("char", 1, signed=True)
+    key = builder.struct("key", 4, ("n", u32, 0), ("rest", builder.array(u32, 0), 32))
+    inner = builder.struct("inner", 4, ("m", u32, 0), ("name", builder.array(char, 0), 32))
+    value = builder.struct("value", 8, ("hits", u32, 0), ("inner", inner, 32))
+    of = make_source(Btf(builder.section()), "map", (TypeRef(key), TypeRef(value)), Sample(1000), True, 8)
+    reading = [(struct.pack("<I", 7), struct.pack("<IIII", 1, 2, 3, 4))]
+    (line,) = shown(of, reading, form=Format("json"))
+    entry = {"hits": 1, "inner": {"m": 2, "name": []}}
+    assert json.loads(line) == {
+        "key": {"n": 7, "rest": []},
+        "value": [entry, {**entry, "hits": 3, "inner": {"m": 4, "name": []}}],
+    }
+    assert len(shown(of, reading, form=text(View(sort="inner.name")))) == 4
+
+
+class Terminal:
+    """Standard output that claims to be a terminal."""
+
+    encoding = "utf-8"
+
+    @staticmethod
+    def isatty() -> bool:
+        return True
+
+
+def test_on_a_terminal_readings_replace_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("ecli_py.render.live._height", lambda: 8)
+    many = [entry(pid, (pid + 1,)) for pid in range(100)]
+    lines = shown(make(), READING, many, form=Format("text", columns=100))
+    assert lines[0].startswith("\x1b[2J\x1b[H")
+    second = next(index for index, line in enumerate(lines) if "\x1b[H" in line and index)
+    assert "\x1b[2J" not in lines[second]
+    assert lines[-1] == "\x1b[?7h\x1b[J"
+    assert len(lines[second:-1]) == 6
+    assert all(line.endswith("\x1b[K") for line in lines[second:-1])
+    monkeypatch.setenv("TERM", "dumb")
+    assert not any("\x1b" in line for line in shown(make(), READING, form=Format("text", columns=100)))

@@ -14,7 +14,7 @@ from ecli_runtime.btf import Btf
 from ecli_runtime.read.run import Run
 from ecli_runtime.recorder import RunInfo
 from ecli_runtime.recording import MAGIC
-from ecli_runtime.stream import Samples, TypeRef, make_source
+from ecli_runtime.stream import Readings, Samples, TypeRef, make_source
 from ecli_schemas.errors import EcliError
 from tests.btf_builder import BtfBuilder
 from tests.cli import Ecli, wait_until
@@ -169,3 +169,14 @@ def test_a_beginning_of_a_recording_has_no_events(ecli: Ecli, tmp_path: Path) ->
     outcome = ecli("replay", path)
     assert (outcome.status, outcome.stdout) == (0, "")
     assert outcome.stderr == "warning: the recording breaks off at byte 8, in the header of a block\n"
+
+
+def test_a_reading_in_parts_is_sorted_as_a_whole(ecli: Ecli, tmp_path: Path) -> None:
+    count = 400_000  # more than is written in one piece
+    hists = INFO.sources[3]
+    entries = [(number.to_bytes(4, sys.byteorder), number.to_bytes(4, sys.byteorder) * 3) for number in range(count)]
+    small = Readings(hists, entries[:2])
+    record(tmp_path / "file", INFO, [[Readings(hists, entries)], [small]])
+    outcome = ecli("replay", "file", "--json", "--top", "2")
+    assert outcome.status == 0, outcome.stderr
+    assert [event["key"] for event in outcome.events] == [count - 1, count - 2, 1, 0]
