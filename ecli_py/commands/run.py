@@ -54,6 +54,10 @@ def main(words: list[str]) -> int:
         duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
         count = None if arguments.count is None else parse_count(arguments.count)
         latency_ms = DEFAULT_LATENCY_MS if arguments.latency is None else parse_latency_ms(arguments.latency)
+        if arguments.pin is not None:
+            from ecli_runtime.pins import check_directory
+
+            check_directory(arguments.pin)
         opened.raw = arguments.raw
         loading = opened.load(_attach_options(arguments))  # in the background: what follows is done meanwhile, importing included
         from ecli_py.output import Output, running_clock
@@ -140,6 +144,7 @@ def _add_run_options(command: Arguments) -> None:
         ("--pid", {"metavar": "PID", "help": "process that is watched by uprobes, USDT, perf events and iterators over tasks"}),
         ("--binary", {"metavar": "PATH", "help": "binary or library of uprobes and USDT probes that say none"}),
         ("--disable", {"action": "append", "metavar": "PROG", "help": "leave out a program; repeatable"}),
+        ("--pin", {"metavar": "DIR", "help": "pin links and maps there, in a BPF file system: they outlive the run"}),
         ("--keep-privileges", {"action": "store_true", "help": "do not give up all capabilities when the programs are attached"}),
         ("--kernel-btf", {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),
         ("--verbose", {"action": "store_true", "help": "show what libbpf and the verifier say"}),
@@ -291,7 +296,10 @@ class _Stop:
 
 
 def _settle(tool: Tool, arguments: Values) -> None:
-    """Give up what only starting took, when everything is open."""
+    """Pin what is to stay, and give up what only starting took, when everything is open."""
+    if arguments.pin is not None:
+        tool.pin(arguments.pin)
+        sys.stderr.write(printable(f"pinned in {arguments.pin}, until `ecli-py unpin {arguments.pin}`\n"))
     if not arguments.keep_privileges:
         try:
             tool.give_up_privileges()

@@ -70,6 +70,7 @@ class Session:
         self._flowing = False
         self._looked = 0.0
         self._closed = False
+        self._pinned = False
         self._started = time.monotonic()
         self._seconds: float | None = None
         self.delivered = 0
@@ -110,6 +111,17 @@ class Session:
             with_tracefs(attach_all)
         else:
             attach_all()
+
+    def pin(self, directory: str) -> None:
+        """Pin all links and maps in a directory of a BPF file system: the programs stay attached when this is closed.
+
+        Raises:
+            EcliError: Something cannot be pinned; then nothing is.
+        """
+        from ecli_runtime.pins import pin_all
+
+        pin_all(directory, zip(self._hooks.attached, self._links, strict=True), self._object.maps)
+        self._pinned = True
 
     def give_up_privileges(self) -> None:
         """Give up the capabilities that nothing needs any more, on this thread and those that it makes from now on.
@@ -206,7 +218,7 @@ class Session:
         while True:
             before = self._received + self._undecoded
             yield from self._drain()
-            if before == self._received + self._undecoded:
+            if before == self._received + self._undecoded or self._pinned:  # then there may be no end
                 break
         for sampler in self._samplers:
             if not sampler.fresh:

@@ -1,7 +1,7 @@
 """A run ends badly in the middle of 50,000 events a second: nothing of it is left in the kernel, and all of others' is.
 
-What is left is asked of the kernel itself: ids of programs, maps, types and links by bpf(2), what `ip` and `tc` show, pins in their
-file system, and probes in tracefs.
+What is left is asked of the kernel itself: ids of programs, maps, types and links by bpf(2), what `ip` and `tc` show, pins in
+their file system, and probes in tracefs.
 """
 
 from __future__ import annotations

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
         closing_takes: tuple[int, ...]  # bits of capabilities
 
+        @property
+        def pinnable_fd(self) -> int | None:
+            """Descriptor of what can be pinned, or ``None``."""
+
+        def stay(self) -> None:
+            """Let closing it leave attached what is pinned."""
+
         def close(self) -> None:
             """Detach; a second call does nothing."""
 
@@ -67,6 +74,7 @@ class Plan:
     Attributes:
         finite: Nothing comes any more once it is attached, and what iterators show is read.
         has_iterators: Some of them are iterators, which somebody must read.
+        attached: Names of the programs, or maps, of what :meth:`attach` has yielded, in that order.
         needs_tracefs: libbpf looks up targets in tracefs.
     """
 
@@ -74,6 +82,7 @@ class Plan:
         self._attachers: list[tuple[str, Attacher]] = []
         self._map_names: list[str] = []  # of type struct_ops, which are attached themselves
         self._held: list[Attached] = []  # descriptors that loading needs
+        self.attached: list[str] = []
         self.finite = False
         self.has_iterators = False
         self.needs_tracefs = False
@@ -105,13 +114,17 @@ class Plan:
         self.close()
         programs = {each.name: each for each in loaded.programs}
         for name, attacher in self._attachers:
-            yield from attacher(programs[name], loaded)
+            for link in attacher(programs[name], loaded):
+                self.attached.append(name)
+                yield link
         if self._map_names:
             from ecli_runtime.attach.struct_ops import attach_map
 
             for each in loaded.maps:
                 if each.name in self._map_names:
-                    yield attach_map(each)
+                    link = attach_map(each)
+                    self.attached.append(each.name)
+                    yield link
 
     def close(self) -> None:
         """Let go of what only loading needs; a second call does nothing."""
