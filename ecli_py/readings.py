@@ -8,7 +8,7 @@ import time
 
 from ecli_py.report import printable
 from ecli_py.view import TERMINAL_TOP, View
-from ecli_runtime.decode.counters import Growth, make_merger
+from ecli_runtime.decode.counters import Growth, Numbers, counters, make_merger
 from ecli_runtime.decode.entries import (
     entry_plan,
     find,
@@ -89,13 +89,14 @@ class MapLines:
         view = self._view
         how = view.per_cpu or ("list" if form.kind == "json" else "sum") if source.per_cpu else None
         self._rates = make_rates(source.plans[1]) if view.change == "rate" else None
-        if how == "list" and self._rates:
-            how = "sum"  # a list of values that are longer than those of the map
+        if how == "list" and (self._rates or view.folded or view.flamegraph is not None):
+            how = "sum"  # one rate, one count for each stack
         self._lists = how == "list" and form.kind == "json"
         self._has_cpu = how == "list" and not self._lists
         self._merge = make_merger(source, "max" if how == "max" else "sum") if source.per_cpu else None
         clears = source.sample is not None and source.sample.clear
         self._growth = Growth(source) if view.change and not clears else None
+        self._changes = Numbers(counters(source.plans[1].ops), source.plans[1].byteorder) if view.change else None
         self._pack = packer(source)
         self._read_at: float | None = None
         self.title = printable(source.name).encode()
@@ -199,35 +200,34 @@ class MapLines:
 
     def _ranked(self, entries: Sequence[tuple[bytes, bytes]], seconds: float) -> Iterator[tuple[Any, bytes, bytes]]:
         """Yield what an entry is sorted by, its key, and what is shown of it, which may be one value for each CPU."""
-        hides_idle = bool(self._view.change) and self.form.kind == "text"
-        size = self.source.plans[1].size_bytes
-        stride = padded(self.source.value_size_bytes)
-        key_size = padded(self.source.plans[0].size_bytes)
+        changes = self._changes if self.form.kind == "text" else None
         for key, values in entries:
             value = self._merge(values) if self._merge else values
+            if changes is not None and changes.ops and not any(changes.read(value)):
+                continue
             if self._rates is not None:
                 value = self._rates(value, seconds)
             entry = self._pack(key, value)
             if self._is_chosen is not None and not self._is_chosen(entry, 0, len(entry)):
                 continue
             rank = self._rank(entry) if self._rank is not None and self._sorts else (0, 0)
-            if hides_idle and rank == (0, 0):
-                continue
             if self._lists:
                 yield rank, key, self._pack(key, values)
             elif self._has_cpu:
-                head = entry[:key_size]
-                order = self.plan.byteorder
-                for cpu, at in enumerate(range(0, len(values), stride)):
-                    part = values[at : at + stride]
-                    if any(part[:size]):
-                        yield (
-                            rank,
-                            key + bytes([cpu & 255]),
-                            head + cpu.to_bytes(8 if order == "little" else 4, order).ljust(8, b"\0") + part,
-                        )
+                for cpu, row in self._by_cpu(entry, values):
+                    yield rank, key + cpu, row
             else:
                 yield rank, key, entry
+
+    def _by_cpu(self, entry: bytes, values: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield number and row of each CPU whose value is not all zeros."""
+        head = entry[: padded(self.source.plans[0].size_bytes)]
+        size, stride = self.source.plans[1].size_bytes, padded(self.source.value_size_bytes)
+        for cpu, at in enumerate(range(0, len(values), stride)):
+            value = values[at : at + stride]
+            if any(value[:size]):
+                number = cpu.to_bytes(4, self.plan.byteorder)
+                yield cpu.to_bytes(4, "big"), head + number + bytes(4) + value
 
     def render(self, rows: Sequence[bytes]) -> list[bytes]:
         """Return a line for each entry, without line feeds."""

@@ -135,6 +135,8 @@ def test_differences_to_the_reading_before() -> None:
     assert values[4]["slots"] == [1, 0, 0]
     table = shown(make(), READING, LATER, form=text(View(change="delta")))
     assert [line.split()[0] for line in table[table.index("") + 3 :] if line] == ["2", "4", "3"]  # idle ones are left out
+    table = shown(make(), READING, LATER, form=text(View(change="delta", sort="-pid")))
+    assert [line.split()[0] for line in table[table.index("") + 3 :] if line] == ["2", "3", "4"]
 
 
 def test_rates_per_second() -> None:
