@@ -261,11 +261,13 @@ class LoadingSession:
         """
         from ecli_runtime.session import Session  # here, since libbpf is loading meanwhile
 
-        sources = self.sources
         try:
+            sources = self.sources
             self._loading.result()
-        finally:
-            sys.setswitchinterval(self._switch_interval_s)
+        except BaseException:
+            self.close()
+            raise
+        sys.setswitchinterval(self._switch_interval_s)
         loaded, self._loaded = self._loaded, None
         if loaded is None:
             raise ValueError("the session was started or closed before")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -48,9 +49,11 @@ NOT_EVERYWHERE = {
 
 @pytest.mark.parametrize("name", [name for name in CORPUS if name not in TARGETS])
 def test_the_kernel_takes_it(name: str) -> None:
+    descriptors = os.listdir("/proc/self/fd")
     try:
         OpenSession(built(name).package).load().start().close()
     except LibbpfError as error:
+        assert len(os.listdir("/proc/self/fd")) == len(descriptors)  # nothing is left to the garbage collector
         message, reason = NOT_EVERYWHERE.get(name, ("", ""))
         if not message or message not in str(error):
             raise
