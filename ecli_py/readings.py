@@ -295,7 +295,10 @@ class ReadingsOutput:
         for source in sampled:
             if source.name in predicates:
                 of = (source, form, clock, fields, predicates[source.name], tags[source.name])
-                self._maps[source.name] = _make_lines(*of)
+                lines = _make_lines(*of)
+                members = (lines.plan if form.kind == "json" else flattened(lines.plan)).top_level()
+                if fields is None or fields.names(op.name for op in members):  # else nothing of it is chosen
+                    self._maps[source.name] = lines
         self._profiles: list[StackLines] = []
         if self._view.folded or self._view.flamegraph is not None:
             from ecli_py.profiles import StackLines

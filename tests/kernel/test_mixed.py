@@ -114,8 +114,8 @@ def test_the_schema_describes_what_is_written(ecli: Ecli, mixed: Path, words: li
         (["--fields", "daddr,start_ns"], {("first", "started"): {"start_ns"}, ("second", None): {"daddr"}}),
         (["--fields", "value"], {("third", None): {"value"}}),
         (["--where", "start_ns == 5ns"], {("first", "started"): {"pid", "kind", "start_ns"}}),
-        (["--where", "daddr == 127.0.0.1"], {("second", None): {"pid", "daddr"}}),
-        (["--raw", "--where", "daddr != 0", "--fields=-pid"], {("second", None): {"daddr"}}),
+        (["--where", "daddr == 127.0.0.1"], {("second", None): {"pid", "daddr"}, ("third", None): {"key", "value"}}),
+        (["--raw", "--where", "daddr != 0", "--fields=-pid"], {("second", None): {"daddr"}, ("third", None): {"key", "value"}}),
     ],
 )
 def test_what_only_one_type_has(ecli: Ecli, mixed: Path, words: list[str], shown: dict[Any, set[str]]) -> None:
