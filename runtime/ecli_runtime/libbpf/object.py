@@ -147,6 +147,11 @@ class LoadedMap(_Map):
         fd: int = lib.bpf_map__fd(self.handle)
         return fd
 
+    @property
+    def exists(self) -> bool:
+        """Whether loading has created it: not where its section begins with a question mark."""
+        return bool(lib.bpf_map__autocreate(self.handle))
+
     def is_permitted(self) -> bool:
         """Tell whether bpf(2) lets this thread ask for what is in the map."""
         key = ctypes.create_string_buffer(max(self.key_size_bytes, 1))
