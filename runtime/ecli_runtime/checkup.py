@@ -9,7 +9,7 @@ import resource
 
 from ecli_runtime.libbpf import log
 from ecli_runtime.libbpf._ffi import lib
-from ecli_runtime.permissions import CAPABILITIES, held_capabilities, hint_for_missing, hint_for_refusal, missing
+from ecli_runtime.permissions import CAPABILITIES, held_capabilities, hint_for_missing, hint_for_refusal, missing, read_text
 from ecli_schemas.errors import EcliError
 from ecli_schemas.record import Record
 
@@ -111,7 +111,7 @@ def _kernel_btf() -> Finding:
 
 
 def _jit() -> Finding:
-    enabled = _read("/proc/sys/net/core/bpf_jit_enable")
+    enabled = read_text("/proc/sys/net/core/bpf_jit_enable")
     if not enabled:
         return Finding("machine", "JIT", "unknown", "/proc/sys/net/core/bpf_jit_enable cannot be read")
     if enabled == "0":
@@ -145,7 +145,7 @@ def _rights() -> Iterator[Finding]:
         lost = "; ".join(f"{name}: {_WHAT_FOR[name]}" for name in absent)
         yield Finding("rights", "capabilities", verdict, f"without {lost}", hint_for_missing(absent))
     is_admin = _has("CAP_SYS_ADMIN")
-    lockdown = re.search(r"\[(\w+)\]", _read("/sys/kernel/security/lockdown"))
+    lockdown = re.search(r"\[(\w+)\]", read_text("/sys/kernel/security/lockdown"))
     if lockdown is None:
         hint = "mount -t securityfs securityfs /sys/kernel/security"
         yield Finding("rights", "lockdown", "unknown", "securityfs is not mounted", hint)
@@ -153,7 +153,7 @@ def _rights() -> Iterator[Finding]:
         strict = lockdown[1] == "confidentiality"
         hint = "boot without lockdown=confidentiality: it forbids programs to read kernel memory" if strict else ""
         yield Finding("rights", "lockdown", "gap" if strict else "ok", lockdown[1], hint)
-    modules = _read("/sys/kernel/security/lsm")
+    modules = read_text("/sys/kernel/security/lsm")
     if modules:
         has_bpf = "bpf" in modules.split(",")
         hint = "" if has_bpf else f"LSM programs attach and never run; boot with lsm={modules},bpf"
@@ -165,7 +165,7 @@ def _rights() -> Iterator[Finding]:
         hint = "" if is_free else "ulimit -l unlimited: kernels before 5.11 count maps as locked memory"
         yield Finding("rights", "locked memory", "ok" if is_free else "gap", detail, hint)
     for name, path, bad, text, remedy, hint in _SYSCTLS:
-        value = _read(path)
+        value = read_text(path)
         if value:
             is_bad = value in bad and not is_admin and not _has(remedy)
             yield Finding("rights", name, "gap" if is_bad else "ok", f"{value}{text if is_bad else ''}", hint if is_bad else "")
@@ -210,19 +210,11 @@ def _has(capability: str) -> bool:
     return bool(held_capabilities() >> CAPABILITIES[capability] & 1)
 
 
-def _read(path: str) -> str:
-    try:
-        with open(path) as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
 # --- mounts ---
 
 
 def _mounts() -> Iterator[Finding]:
-    mounted = {line.split()[2]: line.split()[1] for line in _read("/proc/self/mounts").splitlines()}
+    mounted = {line.split()[2]: line.split()[1] for line in read_text("/proc/self/mounts").splitlines()}
     for kind, what, otherwise in (
         ("tracefs", "/sys/kernel/tracing", "a run that needs it mounts it for itself alone"),
         ("bpf", "/sys/fs/bpf", "only pins need it"),

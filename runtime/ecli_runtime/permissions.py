@@ -54,7 +54,7 @@ def missing(names: Iterable[str]) -> list[str]:
 
 def held_capabilities() -> int:
     """Return the capabilities in force for this thread, a bit each."""
-    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", _read("/proc/thread-self/status"), re.MULTILINE)
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", read_text("/proc/thread-self/status"), re.MULTILINE)
     return int(found[1], 16) if found else 0
 
 
@@ -74,12 +74,12 @@ def hint_for_refusal(types: Iterable[int] = (2, 3)) -> str:
     absent = missing(needed)
     if absent:
         return hint_for_missing(absent)
-    if _read("/proc/self/uid_map").split() != ["0", "0", "4294967295"]:
+    if read_text("/proc/self/uid_map").split() != ["0", "0", "4294967295"]:
         return (
             "root of a user namespace (a container) may not do this: run it outside, in a privileged container, or with "
             "--token PATH of a bpffs that delegates it"
         )
-    modules, lockdown = _read(_SECURITY + "lsm"), re.search(r"\[(\w+)\]", _read(_SECURITY + "lockdown"))
+    modules, lockdown = read_text(_SECURITY + "lsm"), re.search(r"\[(\w+)\]", read_text(_SECURITY + "lockdown"))
     found = [f"security modules here: {modules}"] if modules else []
     if lockdown and lockdown[1] != "none":
         found.append(f"lockdown: {lockdown[1]}")
@@ -124,7 +124,8 @@ def explain_refusal(error: LibbpfError, programs: Mapping[str, tuple[str, int]],
     return LibbpfError(error.function, error.errno, error.log, message, hint)
 
 
-def _read(path: str) -> str:
+def read_text(path: str) -> str:
+    """Return what a file of the kernel says, without blanks around it; nothing where it cannot be read."""
     try:
         with open(path) as file:
             return file.read().strip()

@@ -44,7 +44,7 @@ MAP = "libbpf: map 'events': failed to create: -EPERM\n"
 def test_who_or_what_is_to_blame(
     monkeypatch: pytest.MonkeyPatch, files: dict[str, str], log: str, message: str, hint: str
 ) -> None:
-    monkeypatch.setattr(permissions, "_read", lambda path: files.get(path, ""))
+    monkeypatch.setattr(permissions, "read_text", lambda path: files.get(path, ""))
     error = explain_refusal(LibbpfError("bpf_object__load", 1, log), {"guard": ("lsm/x", 29)}, {"events": 27})
     assert str(error).startswith(message)
     assert hint in error.hint
