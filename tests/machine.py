@@ -52,7 +52,11 @@ def mounting(**filesystems: str) -> list[str]:
     need_kernel()
     if not _can_unshare():
         missing("permission to make mount namespaces")
-    mounts = "".join(f"mount -t {kind} none {directory}\n" for kind, directory in filesystems.items())
+    # A file system of which there is one only, like tracefs, is refused where it is mounted already.
+    mounts = "".join(
+        f"grep -qs '^[^ ]* {directory} {kind} ' /proc/mounts && [ {kind} != tmpfs ] || mount -t {kind} none {directory}\n"
+        for kind, directory in filesystems.items()
+    )
     return ["unshare", "--mount", "--propagation", "private", "sh", "-ec", mounts + 'exec "$@"', "sh"]
 
 
