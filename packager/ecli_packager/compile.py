@@ -17,6 +17,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from ecli_packager.errors import CompileError
+from ecli_packager.forwards import sort_forwards
 from ecli_packager.toolchain import Arch, Clang, SystemHeaders
 from ecli_packager.vmlinux import without_clashes
 from ecli_runtime.errors import LibbpfError
@@ -95,7 +96,7 @@ class Compiler:
             done = done if again.returncode else again
         if done.returncode:
             raise CompileError(f"{source}: compilation failed", done.stderr, self._hint(done.stderr))
-        return data, done.stderr
+        return sort_forwards(data), done.stderr
 
     def _clashes_with_author(self, diagnostics: str) -> list[Path]:
         """Return which of our headers define what the author's files define, too."""

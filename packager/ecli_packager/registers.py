@@ -8,13 +8,11 @@ from io import BytesIO
 
 from elftools.elf.elffile import ELFFile
 
+from ecli_packager.forwards import relocation_offsets
 from ecli_runtime.btf import Array, Btf, Composite, Func, FuncProto, Pointer
 from ecli_runtime.errors import BtfError
 
 _STRUCTS = ("pt_regs", "user_pt_regs", "user_regs_struct")
-_HEADER = struct.Struct("<24xII")  # of .BTF.ext; at its end where the records of CO-RE relocations are, and their bytes
-_SECTION = struct.Struct("<II")  # name of the section, number of its records
-_RELOCATION = struct.Struct("<4xII")  # of struct bpf_core_relo (include/uapi/linux/bpf.h) type_id and access_str_off
 _EXTERN = 2
 
 
@@ -64,20 +62,9 @@ def _relocations(data: bytes, btf: Btf) -> Iterator[tuple[int, list[int]]]:
     """Yield type and access path (``0:3:1``, Documentation/bpf/llvm_reloc.rst) of each CO-RE relocation."""
     section = ELFFile(BytesIO(data)).get_section_by_name(".BTF.ext")
     content = section.data() if section else b""
-    header_size = int.from_bytes(content[4:8], "little")
-    if header_size < _HEADER.size:  # of before CO-RE
-        return
-    start, size = _HEADER.unpack_from(content)
-    at, end = header_size + start, header_size + start + size
-    record_size = int.from_bytes(content[at : at + 4], "little")
-    at += 4
-    while at < end:
-        _name, count = _SECTION.unpack_from(content, at)
-        at += _SECTION.size
-        for _ in range(count):
-            type_id, path_offset = _RELOCATION.unpack_from(content, at)
-            yield type_id, _path(btf.string(path_offset))
-            at += record_size
+    for at in relocation_offsets(content, struct.Struct("<I")) if content else ():
+        type_id, path_offset = struct.unpack_from("<II", content, at + 4)
+        yield type_id, _path(btf.string(path_offset))
 
 
 def _path(text: str) -> list[int]:

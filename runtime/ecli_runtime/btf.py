@@ -204,6 +204,8 @@ if TYPE_CHECKING:
 # Bytes after the 12 of struct btf_type: a fixed part, and a part for each of its vlen entries.
 _FIXED = {KIND_INT: 4, KIND_ARRAY: 12, KIND_VAR: 4, KIND_DECL_TAG: 4}
 _PER_ENTRY = {KIND_STRUCT: 12, KIND_UNION: 12, KIND_ENUM: 8, KIND_FUNC_PROTO: 8, KIND_DATASEC: 12, KIND_ENUM64: 12}
+_REFERRING = frozenset((KIND_PTR, KIND_TYPEDEF, KIND_VOLATILE, KIND_CONST, KIND_RESTRICT, KIND_FUNC, KIND_VAR))
+_REFERRING |= {KIND_DECL_TAG, KIND_TYPE_TAG}
 _QUALIFIERS = {KIND_VOLATILE: "volatile", KIND_CONST: "const", KIND_RESTRICT: "restrict", KIND_TYPE_TAG: "type_tag"}
 
 
@@ -212,6 +214,10 @@ class Btf:
 
     Args:
         raw: A whole ``.BTF`` section.
+
+    Attributes:
+        byteorder: Of the object.
+        types_at: Where the types begin in the section, in bytes.
 
     Raises:
         BtfError: It is malformed. Single types are checked when they are decoded.
@@ -233,6 +239,7 @@ class Btf:
         types_at, strings_at = header_len + type_off, header_len + str_off
         if header_len < 24 or types_at + type_len > len(raw) or strings_at + str_len > len(raw):
             raise BtfError("BTF is truncated: its header names sections that lie outside of it")
+        self.types_at = types_at
         self._types = raw[types_at : types_at + type_len]
         self._strings = raw[strings_at : strings_at + str_len]
         if not self._strings or self._strings[-1]:
@@ -376,6 +383,25 @@ class Btf:
             for target in _references(found):
                 if not 0 <= target < len(self):
                     raise BtfError(f"BTF type {type_id} refers to type {target}, which there is not")
+
+    def byte_offset(self, type_id: int) -> int:
+        """Return where a type begins, in bytes from the first one."""
+        return self._offsets[type_id]
+
+    def reference_offsets(self, type_id: int) -> range | tuple[int, ...]:
+        """Return where a type has the ids of others, in bytes from the first type."""
+        at, kind = self._offsets[type_id], self._kinds[type_id]
+        (info,) = self._unpack("4xI", self._types, at)
+        count = info & 0xFFFF
+        if kind in (KIND_STRUCT, KIND_UNION):
+            return range(at + 16, at + 16 + 12 * count, 12)
+        if kind == KIND_DATASEC:
+            return range(at + 12, at + 12 + 12 * count, 12)
+        if kind == KIND_FUNC_PROTO:  # result, then parameters
+            return (at + 8, *range(at + 16, at + 16 + 8 * count, 8))
+        if kind == KIND_ARRAY:
+            return (at + 12, at + 16)
+        return (at + 8,) if kind in _REFERRING else ()
 
     def resolve(self, type_id: int) -> tuple[int, Bare]:
         """Take typedefs and qualifiers off a type; return the id and the type that remain.
