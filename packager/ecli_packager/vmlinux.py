@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -91,6 +93,8 @@ def without_clashes(header: str, diagnostics: str, file_name: str = "vmlinux.h")
 def header_directory(btf_file: Path | None) -> Path | None:
     """Return a directory that holds ``vmlinux.h`` for a kernel; made at first use, then kept in the user's cache.
 
+    Where that cannot be written, as with a read-only home, it is made for this process alone.
+
     Args:
         btf_file: The kernel's BTF; ``None`` is the running kernel's.
 
@@ -115,9 +119,18 @@ def header_directory(btf_file: Path | None) -> Path | None:
         except LibbpfError as error:
             message = f"{btf_file or KERNEL_BTF} holds no BTF that can be used: {describe_errno(error.errno)}"
             raise ToolchainError(message, "take a copy of /sys/kernel/btf/vmlinux") from error
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=directory, delete=False) as file:
-            file.write(text)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, header)  # whole or not at all, also when two builds race
+        try:
+            _write(directory, text)
+        except OSError:
+            directory = Path(tempfile.mkdtemp(prefix="ecli-"))
+            atexit.register(shutil.rmtree, directory, ignore_errors=True)
+            _write(directory, text)
     return directory
+
+
+def _write(directory: Path, text: bytes) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=directory, delete=False) as file:
+        file.write(text)
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, directory / "vmlinux.h")  # whole or not at all, also when two builds race

@@ -96,6 +96,14 @@ def test_clang_that_is_none(build: Ecli, tmp_path: Path) -> None:
     build("build", source(tmp_path), "--clang", "true").fails("is no clang")
 
 
+def test_a_home_that_cannot_be_written(build: Ecli, tmp_path: Path) -> None:
+    build.environment = {**build.environment, "HOME": "/proc/none", "XDG_CACHE_HOME": "/proc/none", "TMPDIR": str(tmp_path)}
+    outcome = build("build", source(tmp_path), "-o", "x.json")
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert sorted(each.name for each in tmp_path.iterdir() if each.suffix) == ["tool.bpf.c", "x.json"]
+    assert not list(tmp_path.glob("ecli-*"))
+
+
 def test_kernel_btf_that_cannot_be_read(build: Ecli, tmp_path: Path) -> None:
     build("build", source(tmp_path), "--btf", "gone").fails("cannot read BTF file gone")
     (tmp_path / "garbage").write_bytes(b"garbage")
