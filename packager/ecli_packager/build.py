@@ -201,8 +201,8 @@ def _indistinct(package: Package) -> Iterator[str]:
                 yield f"warning: map {export.map}: {what}, so all are shown as {first.name}; {how}\n"
 
 
-def _map_value(btf: Btf, values: Mapping[str, int], map_name: str, byte_offset: int) -> tuple[str, int] | None:
-    return type_at(btf, values.get(map_name, 0), byte_offset)
+def _map_value(btf: Btf, values: Mapping[str, int], map_name: str, byte_offset: int, as_array: bool) -> tuple[str, int] | None:
+    return type_at(btf, values.get(map_name, 0), byte_offset, as_array)
 
 
 def _compiler(request: Request, clang: toolchain.Clang, arch: toolchain.Arch) -> Compiler:

@@ -236,13 +236,16 @@ def _targets(elf: ELFFile, section: str, table: SymbolTableSection, symbols: lis
 def _instructions(
     code: bytes, target: Callable[[int, int], str | None], little_endian: bool
 ) -> Iterator[tuple[int, Instruction]]:
-    words = struct.iter_unpack("<BBhi" if little_endian else ">BBhi", code)
-    for index, (opcode, registers, offset, immediate) in enumerate(words):
+    words = list(struct.iter_unpack("<BBhi" if little_endian else ">BBhi", code))
+    for index, (opcode, registers, offset, value) in enumerate(words):
         if opcode == 0:  # second half of a 64-bit load
             continue
         low, high = registers & 0xF, registers >> 4
         destination, source = (low, high) if little_endian else (high, low)
-        yield index, Instruction(opcode, destination, source, offset, immediate, target(index * 8, immediate))
+        symbol = target(index * 8, value)
+        is_wide = opcode == LD_IMM64 and symbol is None and index + 1 < len(words)
+        immediate = (words[index + 1][3] & 0xFFFFFFFF) << 32 | value & 0xFFFFFFFF if is_wide else value
+        yield index, Instruction(opcode, destination, source, offset, immediate, symbol)
 
 
 def interpret(functions: list[Function], contents: ByteOrder | None = None) -> list[EventCall]:
@@ -469,7 +472,7 @@ def _execute(instruction: Instruction, state: State) -> State:
     kind = opcode & 7
     value: Values = None
     if opcode == LD_IMM64:
-        value = frozenset({MapAddress(symbol)}) if symbol else frozenset({Const(immediate & 0xFFFFFFFF)})
+        value = frozenset({MapAddress(symbol)}) if symbol else frozenset({Const(immediate)})
     elif kind in (CLASS_ALU, CLASS_ALU64):
         operand = registers.get(source) if opcode & SOURCE_REGISTER else frozenset({Const(immediate)})
         value = operand if opcode & 0xF0 == MOV and not offset else _compute(opcode, registers.get(destination), operand)

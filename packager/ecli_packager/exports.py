@@ -58,7 +58,8 @@ class TypeFinder:
 
     Args:
         declared: What the author's files declare.
-        map_value: Takes a map and a byte offset in its values, and returns C name and size of the type there, if it has a name.
+        map_value: Takes a map, a byte offset in its values, and whether of an array the whole is meant; returns C name and size
+            of the type there, if it has a name.
         header: Structs of the header that the user named; they alone count if there are any.
         kept: C names of the types of keys and values of maps: less likely events than others.
         declares: Tells whether a source can use a type that the author did not declare: ``struct iphdr``, ``u64``, ``char[16]``.
@@ -67,7 +68,7 @@ class TypeFinder:
     def __init__(
         self,
         declared: Declarations,
-        map_value: Callable[[str, int], tuple[str, int] | None],
+        map_value: Callable[[str, int, bool], tuple[str, int] | None],
         header: Iterable[str] = (),
         kept: Collection[str] = (),
         declares: Callable[[str], bool] = lambda _c_name: False,
@@ -172,8 +173,10 @@ class TypeFinder:
         """Return each type that the bytes of an event may be of, judging by where they are from."""
         found: dict[_Source, None] = {}
         for origin in call.origins:
-            if isinstance(origin, MapValue) and (value := self._map_value(origin.map, origin.byte_offset)):
-                found[_Source(*value)] = None
+            if isinstance(origin, MapValue):
+                # As many bytes as are there of an array are a part of it, not one of its elements.
+                value = self._map_value(origin.map, origin.byte_offset, not call.sizes_bytes)
+                found.update({_Source(*value): None} if value else {})
             elif isinstance(origin, MapAddress) and (known := self._declared.globals.get(origin.name)):
                 found[_Source(*known)] = None
             elif isinstance(origin, Frame):

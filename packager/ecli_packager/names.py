@@ -45,14 +45,22 @@ def composite(btf: Btf, type_id: int) -> str | None:
     return named[0] if named and isinstance(btf.resolve(type_id)[1], Composite) else None
 
 
-def type_at(btf: Btf, type_id: int, byte_offset: int) -> tuple[str, int] | None:
+def type_at(btf: Btf, type_id: int, byte_offset: int, as_array: bool = False) -> tuple[str, int] | None:
     """Return C name and size of the outermost type, of those with a name, that begins at an offset in another one; or ``None``.
 
     An array of bytes, or a struct of nothing else, is room to build something in, and does not count.
+
+    Args:
+        btf: The object's types.
+        type_id: The other one.
+        byte_offset: Where in it.
+        as_array: Of an array of structs that begins there the whole is meant, else the first of them.
     """
     while type_id and not _is_bytes(btf, type_id):
         _, bare = btf.resolve(type_id)
         if isinstance(bare, Array):
+            if as_array and byte_offset == 0 and isinstance(btf.resolve(bare.element)[1], Composite):
+                return nameable(btf, type_id)
             type_id, byte_offset = bare.element, byte_offset % btf.size_bytes(bare.element)
             continue
         members = bare.members if isinstance(bare, Composite) else ()

@@ -35,6 +35,8 @@ SEND = (
     "__builtin_memset(e, 0, sizeof(*e)); bpf_ringbuf_submit(e, 0);"
 )
 
+SAMPLES = Path(__file__).parents[2] / "samples"
+
 Make = Callable[..., Package]
 
 
@@ -175,6 +177,15 @@ def test_the_same_bytes_from_another_directory(make: Make, tmp_path: Path) -> No
     other.mkdir(parents=True)
     (other / "tool.bpf.c").write_text(HEAD + text)
     assert write_package(make(text)) == write_package(build(Request((other / "tool.bpf.c",))).package)
+
+
+def test_the_same_bytes_whatever_the_paths_are_like(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two dozen structs that are known by their names alone: clang has them in an order that depends on its memory.
+    packages = set()
+    for length in (1, 40, 80, 120):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ("c" * length)))
+        packages.add(write_package(build(Request((SAMPLES / "execsnoop" / "execsnoop.bpf.c",))).package))
+    assert len(packages) == 1
 
 
 @pytest.mark.parametrize(
@@ -427,6 +438,52 @@ def tags(package: Package) -> dict[str, Tag | None]:
 def test_an_enum_that_tells_types_of_one_size_apart_is_found(make: Make) -> None:
     package = make(TWO_KINDS % ("", "EXEC"))
     assert tags(package) == {"a": Tag("head.kind", (1,)), "b": Tag("head.kind", (2, 3))}
+
+
+def test_constants_that_the_compiler_stores_together_are_told_apart(make: Make) -> None:
+    package = make(
+        """
+struct head { __u64 at; __u32 pid; __u32 kind; };
+struct a { struct head head; long long read; };
+struct b { struct head head; unsigned long long written; };
+RING(events);
+SEC("tp/sched/sched_process_exec") int on_exec(void *ctx)
+{
+	struct a e = { { 5, 1, 7 }, 2 };
+	bpf_ringbuf_output(&events, &e, sizeof(e), 0);
+	return 0;
+}
+SEC("tp/sched/sched_process_exit") int on_exit(void *ctx)
+{
+	struct b e = { { 5, 1, 9 }, 2 };
+	bpf_ringbuf_output(&events, &e, sizeof(e), 0);
+	return 0;
+}
+"""
+    )
+    assert tags(package) == {"a": Tag("head.kind", (7,)), "b": Tag("head.kind", (9,))}
+
+
+def test_as_many_elements_of_an_array_as_there_are(make: Make) -> None:
+    package = make(
+        """
+struct item { __u64 at; __u64 what; };
+struct batch { __u32 count, size; struct item items[8]; };
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct batch);
+} batches SEC(".maps");
+RING(events);
+"""
+        + PROGRAM
+        % (
+            "__u32 zero = 0; struct batch *batch = bpf_map_lookup_elem(&batches, &zero); if (!batch) return 0; "
+            "bpf_ringbuf_output(&events, batch->items, (batch->count & 7) * sizeof(struct item), 0);"
+        )
+    )
+    assert types(package) == {"events": ["item[8]"]}
+    (layout,) = [each.layout for each in package.exports[0].types]
+    assert layout is not None
+    assert (layout["kind"], layout["count"]) == ("array", 8)
 
 
 def test_an_author_can_say_what_tells_types_of_one_size_apart(make: Make) -> None:

@@ -32,7 +32,7 @@ def choose(
     declared = Declarations(structs, {}, {"f": variables or []})
     values = {"heap": ("struct event", 24), "huge": ("struct other", 40), "union": ("union every", 24)}
     return TypeFinder(
-        declared, lambda name, byte_offset: values.get(name) if byte_offset == 0 else None, header or [], kept
+        declared, lambda name, byte_offset, _as_array: values.get(name) if byte_offset == 0 else None, header or [], kept
     ).choose(maps.split(), calls, {name: [Said(each, where="here") for each in types] for name, types in (named or {}).items()})
 
 
@@ -110,7 +110,9 @@ def test_a_pointer_that_is_forgotten_before_the_call_tells() -> None:
 def test_a_global_variable_tells() -> None:
     declared = Declarations([EVENT, PAIR], globals={"last": ("pair_t", 24)})
     calls = [EventCall(frozenset({"events"}), frozenset({24}), frozenset({MapAddress("last")}), "f", 80, frozenset({2}))]
-    assert TypeFinder(declared, lambda _name, _byte_offset: None).choose(["events"], calls, {}) == {"events": ["pair_t"]}
+    assert TypeFinder(declared, lambda _name, _byte_offset, _as_array: None).choose(["events"], calls, {}) == {
+        "events": ["pair_t"]
+    }
 
 
 def test_two_calls_that_became_one_send_both_types() -> None:
