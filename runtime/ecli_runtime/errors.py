@@ -18,6 +18,7 @@ __all__ = [
     "TargetError",
     "UnsupportedFeatureError",
     "VerifierError",
+    "WasmError",
     "WhereError",
 ]
 
@@ -69,6 +70,10 @@ class RecordingError(EcliError):
 
 class TargetError(EcliError):
     """What a program shall be attached to is not said, or is nothing that it can be attached to."""
+
+
+class WasmError(EcliError):
+    """A Wasm module cannot be used, or did what it must not."""
 
 
 class UnsupportedFeatureError(EcliError):
