@@ -44,6 +44,9 @@ else:
 _RUN_OPTIONS = "options of ecli-py run"  # heading in the help
 _AT_THE_END = "end"  # --stats without an interval
 _STATUS_LOSS = 3
+_WASM = b"\0asm"
+# What is said to ecli-py of a Wasm module, before it on the command line.
+_MODULE_OPTIONS = ("package", "rest", "attach", "iface", "cgroup", "pid", "binary", "kernel_btf", "duration", "verbose")
 
 
 def main(words: list[str]) -> int:
@@ -62,6 +65,8 @@ def main(words: list[str]) -> int:
     arguments = command.parse(words)
     log.set_verbose(arguments.verbose)
     data = read_source(arguments.package)
+    if data.startswith(_WASM):
+        return _run_module(data, arguments)
     package = parse_package(data, arguments.object)
     with _open(package, arguments) as opened:
         duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
@@ -98,6 +103,17 @@ def main(words: list[str]) -> int:
                     _show(tool, output, recorder.tee(rounds), limit, watches)
             stats = tool.stats
     return _STATUS_LOSS if arguments.fail_on_loss and (stats.lost or stats.undecoded) else 0
+
+
+def _run_module(data: bytes, arguments: Values) -> int:
+    """Run a Wasm module; all words behind it are its own."""
+    from ecli_py.modules import reject_options, run_module
+
+    given = (name for name, value in vars(arguments).items() if value is not None and name not in _MODULE_OPTIONS)
+    reject_options([f"--{name.replace('_', '-')}" for name in given])
+    duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
+    words = [arguments.package, *arguments.rest]
+    return run_module(data, words, _attach_options(arguments), arguments.kernel_btf, duration_s)
 
 
 def _set_ring_sizes(opened: OpenSession, texts: Iterable[str]) -> None:

@@ -70,6 +70,7 @@ def make_engine(limits: Limits) -> Any:
     config.wasm_multi_memory = True  # of the adapters
     config.wasm_threads = False  # memory that is shared could change while the host looks at it
     config.wasm_memory64 = False
+    config.memory_may_move = False  # a view of a memory stays valid when it grows
     return wasmtime.Engine(config)
 
 

@@ -1,0 +1,237 @@
+"""One run of a controller: it is instantiated, runs on a thread of its own, and nothing of it is left when it has ended."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+from ecli_runtime.attach.options import AttachOptions
+from ecli_runtime.errors import EcliError, WasmError
+from ecli_runtime.wasm.controller.host import Host
+from ecli_runtime.wasm.controller.objects import Objects
+from ecli_runtime.wasm.kinds import CALLBACK_WRAPPER, WASI, Kind, kind_of
+from ecli_runtime.wasm.limits import CONTROLLER_LIMITS, compile_module, make_engine, make_store, one_line
+from ecli_runtime.wasm.memory import GuestMemory
+from ecli_runtime.wasm.raw import Pending, import_
+from ecli_runtime.wasm.stopping import KilledError, Stop
+from ecli_runtime.wasm.traps import explain_trap, is_interrupt
+from ecli_runtime.wasm.wasi import ExitError, Wasi
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+    from typing import Any
+
+    from typing_extensions import Self
+
+    from ecli_runtime.wasm.limits import Limits
+
+GRACE_S = 1.0
+# Names that prebuilt modules of TinyGo are given.
+CALLBACK = "go-callback"
+_LOOK_S = 3600.0
+
+
+class Surroundings:
+    """What a module is given of the world.
+
+    Args:
+        arguments: The command line, with the program's name.
+        write: Gets a descriptor, 1 or 2, and bytes to write to it. What it raises ends the module.
+        report: Gets errors that calls of the module end with.
+        on_wait: Called, once, when the module first waits with a program attached.
+        stdin: Descriptor of standard input; -1: it is empty.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        write: Callable[[int, bytes], None],
+        report: Callable[[EcliError], None],
+        on_wait: Callable[[], None] = lambda: None,
+        stdin: int = -1,
+    ) -> None:
+        self.arguments, self.write, self.report, self.on_wait, self.stdin = arguments, write, report, on_wait, stdin
+
+
+class Controller:
+    """A controller at work. A context manager; closing it detaches and unloads all that it has loaded.
+
+    Args:
+        data: The module.
+        surroundings: What it is given.
+        options: What the user says of where programs are attached.
+        kernel_btf: File to take the kernel's BTF from instead of the running kernel's own.
+        limits: What it may use.
+        raw: Whether to use wasmtime's raw calls; ``None``: if they work.
+
+    Attributes:
+        was_killed: It did not end by itself when it was asked to.
+
+    Raises:
+        WasmError: It is no such module.
+        UnsupportedFeatureError: There is no wasmtime.
+    """
+
+    def __init__(
+        self,
+        data: bytes,
+        surroundings: Surroundings,
+        options: AttachOptions | None = None,
+        kernel_btf: str | None = None,
+        limits: Limits = CONTROLLER_LIMITS,
+        raw: bool | None = None,
+    ) -> None:
+        self._engine = make_engine(limits)
+        self._module = compile_module(self._engine, data, limits)
+        kind = kind_of(self._module)
+        if kind is not Kind.CONTROLLER:
+            raise WasmError(f"the module is no controller: it is of kind {kind.value}")
+        self._limits, self._raw = limits, raw
+        self._surroundings = surroundings
+        self._stop = Stop(self._engine)
+        self._waited = self.was_killed = False
+        name = os.path.basename(surroundings.arguments[0]).partition(".")[0] if surroundings.arguments else ""
+        self._objects = Objects(name, kernel_btf, options or AttachOptions())
+
+    def run(self, grace_s: float = GRACE_S) -> int:
+        """Run it until it ends, on a thread of its own, and return its exit status, 0 to 255; once.
+
+        Args:
+            grace_s: Seconds that it has to end by itself when it is asked to.
+
+        Raises:
+            WasmTrapError: It trapped.
+            WasmError: It cannot be instantiated.
+            Exception: What writing its output raised.
+        """
+        return run_in_thread(self._run, self._stop, grace_s)
+
+    def stop(self) -> None:
+        """Ask it to end, and kill it if it does not within its grace. For any thread, and for signal handlers."""
+        self._stop.ask()
+
+    def kill(self) -> None:
+        """End it at once. For any thread, and for signal handlers."""
+        self._stop.kill()
+
+    def lost(self) -> list[tuple[str, int]]:
+        """Return the maps that have lost samples, as far as the kernel counts them, with how many."""
+        return list(self._objects.lost())
+
+    def _run(self) -> int:
+        try:
+            self._start()
+        except ExitError as exit_:
+            return exit_.status
+        except KilledError:
+            self.was_killed = True
+        return 0
+
+    def _start(self) -> None:
+        from wasmtime import Instance
+
+        store, pending = make_store(self._engine, self._limits), Pending()
+        wasi = Wasi(self._surroundings.arguments, self._surroundings.write, self._sleep, self._surroundings.stdin)
+        host = Host(self._objects, self._stop, self._surroundings.report, self._on_wait, CALLBACK_WRAPPER, CALLBACK, self._raw)
+        imports = []
+        for each in self._module.imports:
+            name = each.name or ""
+            function = wasi.function(name, each.type) if each.module == WASI else host.function(each.module, name, each.type)
+            imports.append(import_(store, each.type, function, pending, self._raw))
+        self._stop.check()
+        with Guarded(self._stop, pending):
+            exports: Any = Instance(store, self._module, imports).exports(store)
+            wasi.memory = memory = GuestMemory(store, exports["memory"])
+            host.connect(store, exports, memory, pending)
+            start = exports["_start"]
+            if not (type(start).__name__ == "Func" and not start.type(store).params and not start.type(store).results):
+                raise WasmError('the module\'s export "_start" is no function without parameters and results')
+            start(store)
+
+    def _on_wait(self) -> None:
+        if not self._waited and self._objects.attached:
+            self._waited = True
+            self._surroundings.on_wait()
+
+    def _sleep(self, seconds: float, fds: Sequence[int]) -> bool:
+        self._on_wait()
+        return self._stop.sleep(seconds, fds)
+
+    def close(self) -> None:
+        """Detach and unload all that it has loaded; a second call does nothing. Only when it has ended."""
+        self._objects.close()
+        self._stop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class Guarded:
+    """A context in which Wasm runs: what it raises becomes what it means.
+
+    Args:
+        stop: What ends the module.
+        pending: Errors of the host's functions.
+    """
+
+    def __init__(self, stop: Stop, pending: Pending) -> None:
+        self._stop, self._pending = stop, pending
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        pending = self._pending.take()
+        if pending is not None:
+            raise pending from None
+        from wasmtime import Trap, WasmtimeError
+
+        if isinstance(error, Trap):
+            if self._stop.killed and is_interrupt(error):
+                raise KilledError from None
+            raise explain_trap(error) from error
+        if isinstance(error, WasmtimeError):
+            raise WasmError(f"the module cannot be run: {one_line(error)}") from error
+
+
+def run_in_thread(body: Callable[[], int], stop: Stop, grace_s: float) -> int:
+    """Run something on a thread of its own, and return what it returns: Wasm lets no signal handler of Python run.
+
+    Args:
+        body: What to run; what it raises is raised here.
+        stop: What ends it: when it was asked to end and does not, it is killed.
+        grace_s: Seconds until then.
+    """
+    results: list[int] = []
+    errors: list[BaseException] = []
+    done = threading.Event()
+
+    def work() -> None:
+        try:
+            results.append(body())
+        except BaseException as error:  # noqa: BLE001  raised again by the thread that waits
+            errors.append(error)
+        finally:
+            done.set()
+
+    thread = threading.Thread(target=work, name="module", daemon=True)
+    thread.start()
+    deadline = None
+    while not done.wait(_LOOK_S if deadline is None else max(deadline - time.monotonic(), 0.0)):
+        if stop.killed:
+            deadline = None
+        elif deadline is not None:
+            stop.kill()
+            deadline = None
+        elif stop.asked:
+            deadline = time.monotonic() + grace_s
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
