@@ -100,6 +100,19 @@ class Stop:
         self.check()
         return ready
 
+    def wait_for_end(self, done_fd: int, grace_s: float | None) -> bool:
+        """Wait until a module has ended, or has had its time to end after it was asked to; return whether it has ended.
+
+        Args:
+            done_fd: Descriptor that can be read when it has ended.
+            grace_s: Seconds that it has; ``None``: any.
+        """
+        poll = select.poll()
+        poll.register(done_fd, select.POLLIN)
+        if grace_s is None:
+            return bool(poll.poll())
+        return self._poll(self._asked_fd, [done_fd], -1, select.POLLIN) or bool(poll.poll(grace_s * 1000))
+
     def _poll(self, wake_fd: int, fds: Sequence[int], timeout_ms: float, events: int) -> bool:
         poll = select.poll()
         poll.register(wake_fd, select.POLLIN)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 
 from ecli_runtime.attach.options import AttachOptions
 from ecli_runtime.errors import EcliError, WasmError
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 GRACE_S = 1.0
 # Names that prebuilt modules of TinyGo are given.
 CALLBACK = "go-callback"
-_LOOK_S = 3600.0
 
 
 class Surroundings:
@@ -210,7 +208,8 @@ def run_in_thread(body: Callable[[], int], stop: Stop, grace_s: float) -> int:
     """
     results: list[int] = []
     errors: list[BaseException] = []
-    done = threading.Event()
+    # Not threading.Event: waiting for one goes on when a signal handler has asked for the end.
+    done_fd = os.eventfd(0, os.EFD_CLOEXEC)
 
     def work() -> None:
         try:
@@ -218,19 +217,16 @@ def run_in_thread(body: Callable[[], int], stop: Stop, grace_s: float) -> int:
         except BaseException as error:  # noqa: BLE001  raised again by the thread that waits
             errors.append(error)
         finally:
-            done.set()
+            os.eventfd_write(done_fd, 1)
 
     thread = threading.Thread(target=work, name="module", daemon=True)
     thread.start()
-    deadline = None
-    while not done.wait(_LOOK_S if deadline is None else max(deadline - time.monotonic(), 0.0)):
-        if stop.killed:
-            deadline = None
-        elif deadline is not None:
+    try:
+        if not stop.wait_for_end(done_fd, grace_s):
             stop.kill()
-            deadline = None
-        elif stop.asked:
-            deadline = time.monotonic() + grace_s
+    finally:
+        stop.wait_for_end(done_fd, None)
+        os.close(done_fd)
     thread.join()
     if errors:
         raise errors[0]
