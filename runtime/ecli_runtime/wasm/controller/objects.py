@@ -9,11 +9,12 @@ from ecli_runtime.wasm.controller.polling import Poller, open_ring
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ecli_runtime.attach import Attached
     from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.libbpf.object import LoadedMap, LoadedObject
+    from ecli_runtime.wasm.controller.polling import Ring
     from ecli_runtime.wasm.stopping import Stop
 
 OBJECT_SIZE_LIMIT_BYTES = 16 << 20
@@ -25,13 +26,14 @@ class BpfObject:
 
     Args:
         loaded: The object, owned by this one from now on.
+        open_ring: Opens the ring of a map.
 
     Attributes:
         maps: The maps that the guest has asked for, by their descriptors.
     """
 
-    def __init__(self, loaded: LoadedObject) -> None:
-        self._loaded = loaded
+    def __init__(self, loaded: LoadedObject, open_ring: Callable[[LoadedMap], Ring] = open_ring) -> None:
+        self._loaded, self._open_ring = loaded, open_ring
         self._links: list[Attached] = []
         self._pollers: dict[int, Poller] = {}  # by descriptor of the map
         self.maps: dict[int, LoadedMap] = {}
@@ -82,7 +84,7 @@ class BpfObject:
             OSError: It cannot be mapped.
         """
         if fd not in self._pollers:
-            self._pollers[fd] = Poller(open_ring(self.maps[fd]), stop)
+            self._pollers[fd] = Poller(self._open_ring(self.maps[fd]), stop)
         return self._pollers[fd]
 
     def lost(self) -> Iterator[tuple[str, int]]:
@@ -128,11 +130,14 @@ class Objects:
         """
         if len(self._objects) >= _OBJECTS_LIMIT:
             raise WasmError(f"the module has {_OBJECTS_LIMIT} objects, and no more are loaded", "it should close some")
-        with OpenObject.open(data, self._name, self._kernel_btf) as opened:
-            loaded = opened.load()
+        made = self._make(data)
         self._last += 1
-        self._objects[self._last] = BpfObject(loaded)
+        self._objects[self._last] = made
         return self._last
+
+    def _make(self, data: bytes) -> BpfObject:
+        with OpenObject.open(data, self._name, self._kernel_btf) as opened:
+            return BpfObject(opened.load())
 
     def get(self, handle: int) -> BpfObject | None:
         """Return an object by its handle, ``None`` if there is none."""

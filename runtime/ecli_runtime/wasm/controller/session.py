@@ -64,6 +64,7 @@ class Controller:
         kernel_btf: File to take the kernel's BTF from instead of the running kernel's own.
         limits: What it may use.
         raw: Whether to use wasmtime's raw calls; ``None``: if they work.
+        objects: What loads its objects, owned by this object from now on; ``None``: what loads them into the kernel.
 
     Attributes:
         was_killed: It did not end by itself when it was asked to.
@@ -81,6 +82,7 @@ class Controller:
         kernel_btf: str | None = None,
         limits: Limits = CONTROLLER_LIMITS,
         raw: bool | None = None,
+        objects: Objects | None = None,
     ) -> None:
         self._engine = make_engine(limits)
         self._module = compile_module(self._engine, data, limits)
@@ -92,7 +94,7 @@ class Controller:
         self._stop = Stop(self._engine)
         self._waited = self.was_killed = False
         name = os.path.basename(surroundings.arguments[0]).partition(".")[0] if surroundings.arguments else ""
-        self._objects = Objects(name, kernel_btf, options or AttachOptions())
+        self._objects = objects or Objects(name, kernel_btf, options or AttachOptions())
 
     def run(self, grace_s: float = GRACE_S) -> int:
         """Run it until it ends, on a thread of its own, and return its exit status, 0 to 255; once.
@@ -185,17 +187,18 @@ class Guarded:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        pending = self._pending.take()
-        if pending is not None:
-            raise pending from None
         from wasmtime import Trap, WasmtimeError
 
-        if isinstance(error, Trap):
-            if self._stop.killed and is_interrupt(error):
+        # Of a callback that trapped it is the error of the function of the host that called it.
+        raised = self._pending.take() or error
+        if isinstance(raised, Trap):
+            if self._stop.killed and is_interrupt(raised):
                 raise KilledError from None
-            raise explain_trap(error) from error
-        if isinstance(error, WasmtimeError):
-            raise WasmError(f"the module cannot be run: {one_line(error)}") from error
+            raise explain_trap(raised) from raised
+        if isinstance(raised, WasmtimeError):
+            raise WasmError(f"the module cannot be run: {one_line(raised)}") from raised
+        if raised is not None and raised is not error:
+            raise raised from None
 
 
 def run_in_thread(body: Callable[[], int], stop: Stop, grace_s: float) -> int:
