@@ -140,6 +140,7 @@ int main(int argc, char **argv)
 		return maps(handle);
 	if (!strcmp(what, "spin")) {
 		attach(handle, "on_exec", NULL);
+		usleep(1);
 		puts("spinning");
 		for (;;)
 			__asm__ volatile("");
