@@ -121,7 +121,7 @@ def export(store: Any, function: Any, pending: Pending | None = None, raw: bool 
 
         try:
             result: int | None = function(store, *arguments)
-        except (Trap, WasmtimeError, _RaisedInImportError):
+        except (Trap, WasmtimeError, RaisedInImportError):
             error = pending.take()
             if error is not None:
                 raise error from None
@@ -154,14 +154,14 @@ def import_(store: Any, type_: Any, function: Call, pending: Pending, raw: bool 
             found = function(*arguments)
         except BaseException as error:  # noqa: BLE001  kept, and raised by the call
             pending.error = error
-            raise _RaisedInImportError from None
+            raise RaisedInImportError from None
         return _signed(found or 0, results[0]) if results else None
 
     return Func(store, type_, called)
 
 
-class _RaisedInImportError(Exception):
-    """Stands for an error that is pending, in wasmtime's own place for it."""
+class RaisedInImportError(Exception):
+    """Stands for an error that is pending, in wasmtime's own place for it; it may come out in another thread than it went in."""
 
 
 def is_numeric(type_: Any) -> bool:

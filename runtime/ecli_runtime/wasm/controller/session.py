@@ -12,7 +12,7 @@ from ecli_runtime.wasm.controller.objects import Objects
 from ecli_runtime.wasm.kinds import CALLBACK_WRAPPER, WASI, Kind, kind_of
 from ecli_runtime.wasm.limits import CONTROLLER_LIMITS, compile_module, make_engine, make_store, one_line
 from ecli_runtime.wasm.memory import GuestMemory
-from ecli_runtime.wasm.raw import Pending, import_
+from ecli_runtime.wasm.raw import Pending, RaisedInImportError, export, import_
 from ecli_runtime.wasm.stopping import KilledError, Stop
 from ecli_runtime.wasm.traps import explain_trap, is_interrupt
 from ecli_runtime.wasm.wasi import ExitError, Wasi
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from ecli_runtime.wasm.controller.legacy import LegacyHost
     from ecli_runtime.wasm.limits import Limits
 
 GRACE_S = 1.0
@@ -86,15 +87,24 @@ class Controller:
     ) -> None:
         self._engine = make_engine(limits)
         self._module = compile_module(self._engine, data, limits)
-        kind = kind_of(self._module)
-        if kind is not Kind.CONTROLLER:
-            raise WasmError(f"the module is no controller: it is of kind {kind.value}")
+        self._kind = kind_of(self._module)
+        if self._kind is Kind.HANDLER:
+            raise WasmError(
+                "the module handles events of a package and loads nothing itself", "`ecli-py run --handler FILE.wasm PACKAGE`"
+            )
         self._limits, self._raw = limits, raw
         self._surroundings = surroundings
         self._stop = Stop(self._engine)
         self._waited = self.was_killed = False
         name = os.path.basename(surroundings.arguments[0]).partition(".")[0] if surroundings.arguments else ""
         self._objects = objects or Objects(name, kernel_btf, options or AttachOptions())
+        self._legacy: LegacyHost | None = None
+        if self._kind is Kind.LEGACY:
+            from ecli_runtime.wasm.controller.legacy import LegacyHost
+
+            self._legacy = LegacyHost(
+                self._stop, surroundings.report, self._on_wait, surroundings.write, options, kernel_btf, raw
+            )
 
     def run(self, grace_s: float = GRACE_S) -> int:
         """Run it until it ends, on a thread of its own, and return its exit status, 0 to 255; once.
@@ -119,23 +129,25 @@ class Controller:
 
     def lost(self) -> list[tuple[str, int]]:
         """Return the maps that have lost samples, as far as the kernel counts them, with how many."""
-        return list(self._objects.lost())
+        return list(self._objects.lost() if self._legacy is None else self._legacy.lost())
 
     def _run(self) -> int:
         try:
-            self._start()
+            return self._start()
         except ExitError as exit_:
             return exit_.status
         except KilledError:
             self.was_killed = True
         return 0
 
-    def _start(self) -> None:
+    def _start(self) -> int:
         from wasmtime import Instance
 
         store, pending = make_store(self._engine, self._limits), Pending()
         wasi = Wasi(self._surroundings.arguments, self._surroundings.write, self._sleep, self._surroundings.stdin)
-        host = Host(self._objects, self._stop, self._surroundings.report, self._on_wait, CALLBACK_WRAPPER, CALLBACK, self._raw)
+        host = self._legacy or Host(
+            self._objects, self._stop, self._surroundings.report, self._on_wait, CALLBACK_WRAPPER, CALLBACK, self._raw
+        )
         imports = []
         for each in self._module.imports:
             name = each.name or ""
@@ -146,13 +158,16 @@ class Controller:
             exports: Any = Instance(store, self._module, imports).exports(store)
             wasi.memory = memory = GuestMemory(store, exports["memory"])
             host.connect(store, exports, memory, pending)
+            if self._legacy is not None:
+                return self._legacy.start(self._surroundings.arguments) & 0xFF
             start = exports["_start"]
             if not (type(start).__name__ == "Func" and not start.type(store).params and not start.type(store).results):
                 raise WasmError('the module\'s export "_start" is no function without parameters and results')
-            start(store)
+            export(store, start, pending, self._raw)()
+        return 0
 
     def _on_wait(self) -> None:
-        if not self._waited and self._objects.attached:
+        if not self._waited and (self._objects.attached or (self._legacy is not None and self._legacy.attached)):
             self._waited = True
             self._surroundings.on_wait()
 
@@ -162,8 +177,12 @@ class Controller:
 
     def close(self) -> None:
         """Detach and unload all that it has loaded; a second call does nothing. Only when it has ended."""
-        self._objects.close()
-        self._stop.close()
+        try:
+            if self._legacy is not None:
+                self._legacy.close()
+        finally:
+            self._objects.close()
+            self._stop.close()
 
     def __enter__(self) -> Self:
         return self
@@ -195,6 +214,8 @@ class Guarded:
             if self._stop.killed and is_interrupt(raised):
                 raise KilledError from None
             raise explain_trap(raised) from raised
+        if isinstance(raised, RaisedInImportError):
+            raise WasmError("the module trapped") from None
         if isinstance(raised, WasmtimeError):
             raise WasmError(f"the module cannot be run: {one_line(raised)}") from raised
         if raised is not None and raised is not error:
