@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, TypeAlias
 
+    from ecli_runtime.wasm.sections import Signature
+
     # Takes and returns whole numbers, signed as Wasm's are; ``None``: the function returns nothing.
     Call: TypeAlias = Callable[..., int | None]
 
@@ -164,10 +166,10 @@ class RaisedInImportError(Exception):
     """Stands for an error that is pending, in wasmtime's own place for it; it may come out in another thread than it went in."""
 
 
-def is_numeric(type_: Any) -> bool:
-    """Tell whether a function type is of whole numbers only, with at most one result."""
-    kinds = [str(each) for each in (*type_.params, *type_.results)]
-    return len(type_.results) <= 1 and all(each in _MASKS for each in kinds)
+def is_numeric(signature: Signature) -> bool:
+    """Tell whether a function is of whole numbers only, with at most one result."""
+    parameters, results = signature
+    return len(results) <= 1 and all(each in _MASKS for each in (*parameters, *results))
 
 
 def _signed(number: int, kind: str) -> int:

@@ -18,9 +18,9 @@ from ecli_runtime.wasm.raw import is_numeric
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
 
     from ecli_runtime.wasm.memory import GuestMemory
+    from ecli_runtime.wasm.sections import Signature
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 _IOVECS_LIMIT = 1024
@@ -91,25 +91,24 @@ class Wasi:
             "sched_yield": ("", lambda: 0),
         }
 
-    def function(self, name: str, type_: Any) -> Callable[..., int | None]:
+    def function(self, name: str, signature: Signature) -> Callable[..., int | None]:
         """Return the function for an import.
 
         Args:
             name: Name of the import.
-            type_: ``wasmtime.FuncType`` that the module declares.
+            signature: Its parameters and results, as the module declares it.
 
         Raises:
             WasmError: That is not the type that it has.
         """
-        parameters = "".join({"i32": "i", "i64": "I"}.get(str(each), "?") for each in type_.params)
-        results = [str(each) for each in type_.results]
+        parameters = "".join({"i32": "i", "i64": "I"}.get(each, "?") for each in signature[0])
         if name not in self._functions:
             refusal = EBADF if name.startswith(("fd_", "path_", "sock_")) else ENOSYS
-            if not is_numeric(type_):
+            if not is_numeric(signature):
                 raise WasmError(f"the module imports {name} of WASI with another type than it has")
             return lambda *_arguments: refusal
         expected, function = self._functions[name]
-        if parameters != expected or results != ([] if name == "proc_exit" else ["i32"]):
+        if parameters != expected or signature[1] != (() if name == "proc_exit" else ("i32",)):
             raise WasmError(f"the module imports {name} of WASI with another type than it has", "build it for wasi preview 1")
 
         def checked(*arguments: int) -> int:

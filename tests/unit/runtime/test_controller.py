@@ -104,11 +104,24 @@ def test_a_trap_in_the_middle_is_not_swallowed(raw: bool) -> None:
 
 
 def test_slots_of_the_table_that_are_no_callbacks() -> None:
-    more = "(func $other (param i32) (result i32) (i32.const 0)) (elem (i32.const 3) $other)"
-    polls = "".join(f"(call $say (call $poll (i32.const {index}) (i32.const 64)))" for index in (0, 2, 3, 8, -1))
+    polls = "".join(f"(call $say (call $poll (i32.const {index}) (i32.const 64)))" for index in (0, 2, 8, -1))
     ring = FakeRing(record(number(1)))
-    assert run(guest(polls, more), ring).numbers == [-EINVAL] * 5
+    assert run(guest(polls), ring).numbers == [-EINVAL] * 4
     assert ring.data
+
+
+@pytest.mark.parametrize("type_", ["(param i32) (result i32)", "(param v128)"])
+def test_a_callback_of_another_type(type_: str) -> None:
+    more = f"(func $other {type_} unreachable) (elem (i32.const 3) $other)"
+    with pytest.raises(WasmTrapError, match="type mismatch"):
+        run(guest("(call $say (call $poll (i32.const 3) (i32.const 64)))", more), FakeRing(record(number(1))))
+
+
+def test_a_table_of_something_else() -> None:
+    more = """(table (export "__indirect_function_table") 1 externref)"""
+    ran = run(guest(POLL, more, table=False), FakeRing(record(number(1))))
+    assert ran.numbers == [-EINVAL]
+    assert "callbacks are no functions" in str(ran.errors[0])
 
 
 def test_a_guest_without_a_table() -> None:

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from ecli_runtime.wasm.controller.objects import BpfObject, Objects
     from ecli_runtime.wasm.memory import GuestMemory
     from ecli_runtime.wasm.raw import Pending
+    from ecli_runtime.wasm.sections import Signature
     from ecli_runtime.wasm.stopping import Stop
 
 _HANDLE = 0xFFFF_FFFF_FFFF_FFFF
-_CALLBACK = ["i32", "i32", "i32"]
 
 
 class Host:
@@ -75,16 +75,16 @@ class Host:
         """Say which instance it is for, and what it exports."""
         self._store, self._exports, self._memory, self._pending = store, exports, memory, pending
 
-    def function(self, module: str, name: str, type_: Any) -> Callable[..., int | None]:
+    def function(self, module: str, name: str, signature: Signature) -> Callable[..., int | None]:
         """Return the function for an import. Guests differ in the width of their pointers, so any whole numbers will do.
 
         Raises:
             WasmError: It is imported with another type than it has.
         """
         count, function = self._functions[module, name]
-        if not is_numeric(type_) or len(type_.params) != count or len(type_.results) != 1:
+        if not is_numeric(signature) or len(signature[0]) != count or len(signature[1]) != 1:
             raise WasmError(
-                f"the module imports {module}.{name} as {_describe(type_)}",
+                f"the module imports {module}.{name} as {_describe(signature)}",
                 f"it has {count} parameters and one result, all of them i32 or i64",
             )
 
@@ -177,11 +177,11 @@ class Host:
             return -EBUSY
         if found.maps[fd].type not in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY):
             return -EINVAL
-        if not wrapped and not self._is_callback(function):
-            return -EINVAL
         try:
             poller = found.poller(fd, self._stop)
-            adapter = self._adapter(wrapped)
+            adapter = self._adapter(wrapped)  # for which the table is one of functions
+            if not wrapped and not self._is_callback(function):
+                return -EINVAL
         except LibbpfError as error:
             self._report(error)
             return -guest_errno(error.errno)
@@ -202,31 +202,22 @@ class Host:
         return self._exports.get("__indirect_function_table")
 
     def _is_callback(self, index: int) -> bool:
-        """Tell whether the guest's table has a function there that can be called back: a null slot is no None there."""
-        from wasmtime import Func, Table
+        """Tell whether the guest's table has a function there. Its type is for the call to check: asking may end the process."""
+        from wasmtime import Func
 
-        table = self._table()
-        if not isinstance(table, Table):
-            return False
-        try:
-            found = table.get(self._store, index & 0xFFFF_FFFF)
-        except (TypeError, ValueError):  # a table of something else
-            return False
-        if not isinstance(found, Func):
-            return False
-        type_ = found.type(self._store)
-        return [str(each) for each in type_.params] == _CALLBACK and [str(each) for each in type_.results] == _CALLBACK[:1]
+        # A null slot is no None there.
+        return isinstance(self._table().get(self._store, index & 0xFFFF_FFFF), Func)
 
     def _adapter(self, wrapped: bool) -> Adapter:
         if wrapped not in self._adapters:
             callbacks = self._exports.get(self._callback) if wrapped else self._table()
             if callbacks is None:
-                raise WasmError(f"the module is called back by its export {self._callback!r}, and has none")
+                name = self._callback if wrapped else "__indirect_function_table"
+                raise WasmError(f"the module is called back by its export {name!r}, and has none")
             guest = self._exports["memory"]
             self._adapters[wrapped] = Adapter(self._store, guest, self._memory, callbacks, self._pending, self._raw)
         return self._adapters[wrapped]
 
 
-def _describe(type_: Any) -> str:
-    parameters, results = (", ".join(str(each) for each in kinds) for kinds in (type_.params, type_.results))
-    return f"({parameters}) -> ({results})"
+def _describe(signature: Signature) -> str:
+    return f"({', '.join(signature[0])}) -> ({', '.join(signature[1])})"

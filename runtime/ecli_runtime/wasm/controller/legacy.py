@@ -10,7 +10,8 @@ from ecli_runtime.errors import EcliError, WasmError
 from ecli_runtime.opening import OpenSession
 from ecli_runtime.wasm.errnos import EFAULT, EINVAL
 from ecli_runtime.wasm.memory import FaultError, NoMemory
-from ecli_runtime.wasm.raw import export, is_numeric
+from ecli_runtime.wasm.raw import export
+from ecli_runtime.wasm.sections import FUNCTION
 from ecli_schemas.read import read_package
 
 TYPE_CHECKING = False
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ecli_runtime.session import Session
     from ecli_runtime.wasm.memory import GuestMemory
     from ecli_runtime.wasm.raw import Pending
+    from ecli_runtime.wasm.sections import Interface, Signature
     from ecli_runtime.wasm.stopping import Stop
 
 _PACKAGE_LIMIT_BYTES = 32 << 20
@@ -42,6 +44,7 @@ class LegacyHost:
         write: Gets a descriptor and bytes to write to it.
         options: What the user says of where programs are attached.
         kernel_btf: File to take the kernel's BTF from instead of the running kernel's own.
+        interface: What the module imports and exports.
         raw: Whether to use the raw calls; ``None``: if they work.
     """
 
@@ -53,8 +56,10 @@ class LegacyHost:
         write: Callable[[int, bytes], None],
         options: AttachOptions | None,
         kernel_btf: str | None,
+        interface: Interface,
         raw: bool | None = None,
     ) -> None:
+        self._interface = interface
         self._stop, self._report, self._on_wait, self._write = stop, report, on_wait, write
         self._options, self._kernel_btf, self._raw = options, kernel_btf, raw
         self._memory: GuestMemory = NoMemory()
@@ -71,14 +76,14 @@ class LegacyHost:
         """Say which instance it is for, and what it exports."""
         self._store, self._exports, self._memory, self._pending = store, exports, memory, pending
 
-    def function(self, module: str, name: str, type_: Any) -> Callable[..., int | None]:
+    def function(self, module: str, name: str, signature: Signature) -> Callable[..., int | None]:
         """Return the function for an import.
 
         Raises:
             WasmError: It is imported with another type than it has.
         """
         count, function = self._functions[name]
-        if not is_numeric(type_) or len(type_.params) != count or len(type_.results) != 1:
+        if signature != (("i32",) * count, ("i32",)):
             raise WasmError(f"the module imports {module}.{name} with another type than it has")
 
         def checked(*arguments: int) -> int:
@@ -112,13 +117,10 @@ class LegacyHost:
         return main(address, len(text)) or 0
 
     def _callable(self, name: str, count: int) -> Callable[..., int | None] | None:
-        found = self._exports.get(name)
-        if type(found).__name__ != "Func":
+        found = self._interface.exports.get(name)
+        if found is None or (found.kind, found.signature) != (FUNCTION, (("i32",) * count, ("i32",))):
             return None
-        type_ = found.type(self._store)
-        if [str(each) for each in type_.params] != ["i32"] * count or [str(each) for each in type_.results] != ["i32"]:
-            return None
-        return export(self._store, found, self._pending, self._raw)
+        return export(self._store, self._exports[name], self._pending, self._raw)
 
     def _allocate(self, size: int) -> int:
         """Return the address of memory that nobody else uses: what the guest's malloc gives, or pages of their own."""

@@ -13,6 +13,7 @@ from ecli_runtime.wasm.kinds import CALLBACK_WRAPPER, WASI, Kind, kind_of
 from ecli_runtime.wasm.limits import CONTROLLER_LIMITS, compile_module, make_engine, make_store, one_line
 from ecli_runtime.wasm.memory import GuestMemory
 from ecli_runtime.wasm.raw import Pending, RaisedInImportError, export, import_
+from ecli_runtime.wasm.sections import FUNCTION, read_interface
 from ecli_runtime.wasm.stopping import KilledError, Stop
 from ecli_runtime.wasm.traps import explain_trap, is_interrupt
 from ecli_runtime.wasm.wasi import ExitError, Wasi
@@ -87,11 +88,15 @@ class Controller:
     ) -> None:
         self._engine = make_engine(limits)
         self._module = compile_module(self._engine, data, limits)
-        self._kind = kind_of(self._module)
+        self._interface = read_interface(data)  # only when it was found valid
+        self._kind = kind_of(self._interface)
         if self._kind is Kind.HANDLER:
             raise WasmError(
                 "the module handles events of a package and loads nothing itself", "`ecli-py run --handler FILE.wasm PACKAGE`"
             )
+        start = self._interface.exports.get("_start")
+        if start is not None and (start.kind, start.signature) != (FUNCTION, ((), ())):
+            raise WasmError('the module\'s export "_start" is no function without parameters and results')
         self._limits, self._raw = limits, raw
         self._surroundings = surroundings
         self._stop = Stop(self._engine)
@@ -103,7 +108,7 @@ class Controller:
             from ecli_runtime.wasm.controller.legacy import LegacyHost
 
             self._legacy = LegacyHost(
-                self._stop, surroundings.report, self._on_wait, surroundings.write, options, kernel_btf, raw
+                self._stop, surroundings.report, self._on_wait, surroundings.write, options, kernel_btf, self._interface, raw
             )
 
     def run(self, grace_s: float = GRACE_S) -> int:
@@ -149,9 +154,8 @@ class Controller:
             self._objects, self._stop, self._surroundings.report, self._on_wait, CALLBACK_WRAPPER, CALLBACK, self._raw
         )
         imports = []
-        for each in self._module.imports:
-            name = each.name or ""
-            function = wasi.function(name, each.type) if each.module == WASI else host.function(each.module, name, each.type)
+        for (module, name, item), each in zip(self._interface.imports, self._module.imports, strict=True):
+            function = wasi.function(name, item.signature) if module == WASI else host.function(module, name, item.signature)
             imports.append(import_(store, each.type, function, pending, self._raw))
         self._stop.check()
         with Guarded(self._stop, pending):
@@ -160,10 +164,7 @@ class Controller:
             host.connect(store, exports, memory, pending)
             if self._legacy is not None:
                 return self._legacy.start(self._surroundings.arguments) & 0xFF
-            start = exports["_start"]
-            if not (type(start).__name__ == "Func" and not start.type(store).params and not start.type(store).results):
-                raise WasmError('the module\'s export "_start" is no function without parameters and results')
-            export(store, start, pending, self._raw)()
+            export(store, exports["_start"], pending, self._raw)()
         return 0
 
     def _on_wait(self) -> None:
