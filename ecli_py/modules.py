@@ -53,6 +53,7 @@ def run_module(
         finally:
             if timer is not None:
                 timer.cancel()
+                timer.join()
         for name, count in module.lost():
             warn(f"map {name}: {count} samples were lost: its buffer was full")
         if module.was_killed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from threading import Timer
 from typing import Any
 
 import wasmtime
@@ -183,6 +184,7 @@ def run(
     arguments: Sequence[str] = ("guest.wasm",),
     on_controller: Callable[[Controller], None] = lambda _controller: None,
     grace_s: float = 0.2,
+    kill_after_s: float = 60,
 ) -> Ran:
     """Run a guest to its end, with rings instead of a kernel."""
     written = bytearray()
@@ -190,5 +192,12 @@ def run(
     surroundings = Surroundings(arguments, lambda _fd, piece: written.extend(piece), errors.append)
     with Controller(data, surroundings, limits=limits, raw=raw, objects=FakeObjects(*rings)) as controller:
         on_controller(controller)
-        status = controller.run(grace_s)
-        return Ran(status, list(struct.unpack(f"<{len(written) // 4}i", written)), errors, controller.was_killed)
+        timer = Timer(kill_after_s, controller.kill)
+        timer.start()
+        try:
+            status = controller.run(grace_s)
+        finally:
+            timer.cancel()
+            timer.join()
+        count = len(written) // 4
+        return Ran(status, list(struct.unpack_from(f"<{count}i", written)), errors, controller.was_killed)
