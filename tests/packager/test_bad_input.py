@@ -37,7 +37,7 @@ def test_no_program(build: Ecli, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("declarations", "body"),
     [
-        ("extern struct {\n\t__uint(type, BPF_MAP_TYPE_RINGBUF);\n} gone SEC(\".maps\");", "bpf_ringbuf_query(&gone, 0);"),
+        ('extern struct {\n\t__uint(type, BPF_MAP_TYPE_RINGBUF);\n} gone SEC(".maps");', "bpf_ringbuf_query(&gone, 0);"),
         ("int gone(int number);", "return gone(1);"),
         ("extern int gone;", "return gone;"),
     ],
