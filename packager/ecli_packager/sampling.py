@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ecli_runtime.btf import Array, Btf, Composite, Int
 from ecli_runtime.decode.plan import make_plan
@@ -11,7 +12,9 @@ from ecli_runtime.errors import BtfError
 from ecli_runtime.globals import Global, find_globals
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenObject
 from ecli_runtime.opening import LOST_SUFFIX
-from ecli_schemas.model import SampleKind
+
+if TYPE_CHECKING:
+    from ecli_schemas.model import SampleKind
 
 STACK_TRACE_MAP_TYPE = 7
 # Maps whose entries mean something to a reader: hash, array, their per-CPU and LRU kinds (enum bpf_map_type).
