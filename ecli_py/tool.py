@@ -136,6 +136,14 @@ class Tool:
         """End :meth:`events` soon; may be called from a signal handler or another thread."""
         self._session.stop()
 
+    def pin(self, directory: str) -> None:
+        """Pin all links and maps in a directory of a BPF file system: the programs stay attached when this is closed.
+
+        Raises:
+            EcliError: Something cannot be pinned; then nothing is.
+        """
+        self._session.pin(directory)
+
     def give_up_privileges(self) -> None:
         """Give up the capabilities of this thread that nothing needs any more, for good, and those of threads made later.
 

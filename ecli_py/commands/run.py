@@ -68,6 +68,10 @@ def main(words: list[str]) -> int:
         count = None if arguments.count is None else parse_count(arguments.count)
         latency_ms = DEFAULT_LATENCY_MS if arguments.latency is None else parse_latency_ms(arguments.latency)
         measuring = _measuring(arguments)
+        if arguments.pin is not None:
+            from ecli_runtime.pins import check_directory
+
+            check_directory(arguments.pin)
         opened.raw = arguments.raw
         if arguments.ring_size:
             _set_ring_sizes(opened, arguments.ring_size)
@@ -208,7 +212,8 @@ def _add_run_options(command: Arguments) -> None:
         ("--pid", {"metavar": "PID", "help": "process that is watched by uprobes, USDT, perf events and iterators over tasks"}),
         ("--binary", {"metavar": "PATH", "help": "binary or library of uprobes and USDT probes that say none"}),
         ("--disable", {"action": "append", "metavar": "PROG", "help": "leave out a program; repeatable"}),
-        ("--drop-privileges", {"action": "store_true", "help": "give up all capabilities when the programs are attached"}),
+        ("--pin", {"metavar": "DIR", "help": "pin links and maps there, in a BPF file system: they outlive the run"}),
+        ("--keep-privileges", {"action": "store_true", "help": "do not give up all capabilities when the programs are attached"}),
         ("--kernel-btf", {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),
         ("--verbose", {"action": "store_true", "help": "show what libbpf and the verifier say"}),
     ):
@@ -375,8 +380,11 @@ class _Stop:
 
 
 def _settle(tool: Tool, arguments: Values) -> None:
-    """Give up what only starting took, when everything is open."""
-    if arguments.drop_privileges:
+    """Pin what is to stay, and give up what only starting took, when everything is open."""
+    if arguments.pin is not None:
+        tool.pin(arguments.pin)
+        sys.stderr.write(printable(f"pinned in {arguments.pin}, until `ecli-py unpin {arguments.pin}`\n"))
+    if not arguments.keep_privileges:
         try:
             tool.give_up_privileges()
         except OSError as error:

@@ -81,6 +81,7 @@ class Session:
         self._flowing = False
         self._looked = 0.0
         self._closed = False
+        self._pinned = False
         self._started = time.monotonic()
         self._seconds: float | None = None
         self.delivered = 0
@@ -125,6 +126,18 @@ class Session:
             with_tracefs(attach_all)
         else:
             attach_all()
+
+    def pin(self, directory: str) -> None:
+        """Pin all links and maps in a directory of a BPF file system: the programs stay attached when this is closed.
+
+        Raises:
+            EcliError: Something cannot be pinned; then nothing is.
+        """
+        from ecli_runtime.pins import pin_all
+
+        named = ((name, link) for name, links in self._links_of.items() for link in links)
+        pin_all(directory, named, self._object.maps)
+        self._pinned = True
 
     def give_up_privileges(self) -> None:
         """Give up the capabilities that nothing needs any more, on this thread and those that it makes from now on.
@@ -229,7 +242,7 @@ class Session:
             yield from self._drain()
             if before == self._received + self._undecoded:
                 # A program that was detached while it ran may hold up what others have sent, until it has sent its own.
-                if not patience or not any(reader.buffer.filled for reader in self._readers):
+                if not patience or self._pinned or not any(reader.buffer.filled for reader in self._readers):
                     break
                 patience -= 1
                 time.sleep(0.001)

@@ -249,6 +249,7 @@ SIGNATURES: dict[str, Signature] = {
     "bpf_prog_test_run_opts": Signature(c_int, (c_int, pointer), check_ret),
     "bpf_link_create": Signature(c_int, (c_int, c_int, c_int, pointer), check_ret),
     "bpf_link__fd": Signature(c_int, (pointer,), check_ret),
+    "bpf_link__disconnect": Signature(None, (pointer,)),
     "bpf_link__destroy": Signature(c_int, (pointer,), check_ret),
     "bpf_iter_create": Signature(c_int, (c_int,), check_ret),
     # descriptors of what is in the kernel already; the caller owns them
@@ -258,6 +259,7 @@ SIGNATURES: dict[str, Signature] = {
     # what the kernel tells of them, and for how long it measures programs: as the descriptor is open
     "bpf_obj_get_info_by_fd": Signature(c_int, (c_int, c_void_p, ctypes.POINTER(c_uint32)), check_ret),
     "bpf_enable_stats": Signature(c_int, (c_int,), check_ret),
+    "bpf_obj_pin": Signature(c_int, (c_int, c_char_p), check_ret),
     # names of the numbers in include/uapi/linux/bpf.h; NULL: this libbpf knows none
     "libbpf_bpf_prog_type_str": Signature(c_char_p, (c_int,)),
     "libbpf_bpf_map_type_str": Signature(c_char_p, (c_int,)),

@@ -211,6 +211,16 @@ class LoadedMap(_Map):
 class Link(Owned):
     """An attached program. Closing it detaches the program."""
 
+    @property
+    def pinnable_fd(self) -> int | None:
+        """Descriptor of the link; ``None`` for one that libbpf makes of several, as those of USDT."""
+        fd: int = lib.bpf_link__fd(self.handle)
+        return fd or None
+
+    def stay(self) -> None:
+        """Let closing it leave attached what is pinned; its descriptors are closed when the process ends."""
+        lib.bpf_link__disconnect(self.handle)
+
     def _destroy(self, handle: int) -> None:
         lib.bpf_link__destroy(handle)
 

@@ -1,0 +1,20 @@
+"""``ecli-py unpin``: remove what a run has pinned."""
+
+from __future__ import annotations
+
+from ecli_py.parser import Parser
+from ecli_py.report import printable, write_out
+from ecli_runtime.pins import unpin
+
+
+def main(words: list[str]) -> int:
+    """Remove pins; returns the exit status."""
+    parser = Parser(
+        "ecli-py unpin",
+        "Remove what `ecli-py run --pin DIR` has pinned, and say what it was. What nobody else holds is detached.",
+        "Whatever else is in DIR stays.",
+    )
+    parser.add_argument("directory", metavar="DIR", help="directory in a BPF file system")
+    for each in unpin(parser.parse_args(words).directory):
+        write_out(f"{printable(each)}\n")
+    return 0

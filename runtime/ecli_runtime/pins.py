@@ -1,0 +1,152 @@
+"""Pins: names in the BPF file system that keep links and maps when the process ends. Made on request only.
+
+A directory has ``links/PROGRAM`` (``links/PROGRAM-1`` and so on for further links of one program) and ``maps/MAP``. Names have no
+dots there (``bpf_lookup`` in kernel/bpf/inode.c), so data sections are named as upstream names them: ``bss``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from ecli_runtime.errors import EcliError, LibbpfError, describe_errno
+from ecli_runtime.libbpf._ffi import lib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ecli_runtime.attach import Attached
+    from ecli_runtime.libbpf.object import LoadedMap
+
+USUAL = "/sys/fs/bpf"
+_LINKS, _MAPS = "links", "maps"
+_CONSTANT = (".rodata", ".kconfig")  # sections whose values the package has anyway
+
+
+def check_directory(directory: str) -> None:
+    """Check, before anything is loaded, that pins can be made in a directory, which need not exist.
+
+    Raises:
+        EcliError: It is on no BPF file system, or something is pinned there.
+    """
+    parent = os.path.dirname(os.path.abspath(directory))
+    kind = _file_system(directory if os.path.isdir(directory) else parent)
+    if kind != "bpf":
+        there = f"on a file system of type {kind}" if kind else "nowhere: its parent does not exist"
+        how = f"for example --pin {USUAL}/NAME"
+        hint = how if _file_system(USUAL) == "bpf" else f"mount -t bpf bpf {USUAL}; then {how}"
+        raise EcliError(f"--pin: {directory} is {there}; pins need one of type bpf", hint)
+    if os.path.isdir(directory) and os.listdir(directory):
+        raise EcliError(f"--pin: {directory} is not empty", f"`ecli-py unpin {directory}` removes what a run has pinned there")
+
+
+def _file_system(path: str) -> str:
+    """Return the type of the file system that a path is on; empty text if there is no such path (proc(5), mountinfo)."""
+    try:
+        device = os.stat(path).st_dev
+    except OSError:
+        return ""
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    with open("/proc/thread-self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        found = [line.partition(" - ")[2].split(" ")[0] for line in file if line.split(" ")[2] == wanted]
+    return found[0] if found else "?"
+
+
+def pin_all(directory: str, links: Iterable[tuple[str, Attached]], maps: Iterable[LoadedMap]) -> None:
+    """Pin links and maps; either all or none.
+
+    Args:
+        directory: Where; made if need be.
+        links: Each with the name of its program. They stay attached when they are closed.
+        maps: Maps; those whose values never change are left out.
+
+    Raises:
+        EcliError: The kernel refused, or something is attached in a way that cannot be pinned.
+    """
+    made: list[str] = []
+    try:
+        for path in (directory, f"{directory}/{_LINKS}", f"{directory}/{_MAPS}"):
+            if not os.path.isdir(path):
+                os.mkdir(path, 0o700)
+                made.append(path)
+        counts: dict[str, int] = {}
+        pinned = []
+        for name, link in links:
+            number = counts[name] = counts.get(name, -1) + 1
+            path = f"{directory}/{_LINKS}/{name}" + (f"-{number}" if number else "")
+            _pin(name, link.pinnable_fd, path)
+            made.append(path)
+            pinned.append(link)
+        for each in maps:
+            if not each.data_section.startswith(_CONSTANT):
+                path = f"{directory}/{_MAPS}/{each.ident}"
+                _pin(f"map {each.name}", each.fd, path)
+                made.append(path)
+        for link in pinned:
+            link.stay()
+    except BaseException as error:
+        for path in reversed(made):
+            _remove(path)
+        if isinstance(error, OSError):
+            raise EcliError(f"--pin: cannot make {error.filename}: {error.strerror}", "it takes root's rights") from error
+        raise
+
+
+def _pin(what: str, fd: int | None, path: str) -> None:
+    hint = "pinned are links: of tracepoints, probes and perf events from Linux 5.15 on, of tc from 6.6 on (not :clsact)"
+    if fd is None:
+        raise EcliError(f"{what}: what keeps it attached is no link, which could be pinned", hint)
+    try:
+        lib.bpf_obj_pin(fd, os.fsencode(path))
+    except LibbpfError as error:
+        raise EcliError(f"{what}: cannot be pinned at {path}: {describe_errno(error.errno)}", hint) from error
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path):
+        os.rmdir(path)
+    else:
+        os.unlink(path)
+
+
+def unpin(directory: str) -> Iterator[str]:
+    """Remove what :func:`pin_all` has pinned, links first, and yield what each was, in words; all else stays.
+
+    Raises:
+        EcliError: Nothing is pinned there, or it cannot be removed.
+    """
+    found = [f"{directory}/{part}" for part in (_LINKS, _MAPS) if os.path.isdir(f"{directory}/{part}")]
+    if not found or _file_system(directory) != "bpf":
+        raise EcliError(f"{directory}: no run has pinned anything there", "DIR is that of `ecli-py run --pin DIR`")
+    try:
+        for part in found:
+            for name in sorted(os.listdir(part)):
+                path = f"{part}/{name}"
+                what = _describe(path)
+                os.unlink(path)
+                yield what
+            os.rmdir(part)
+        if not os.listdir(directory):
+            os.rmdir(directory)
+    except OSError as error:
+        raise EcliError(f"cannot remove {error.filename}: {error.strerror}", "run it as root (sudo)") from error
+
+
+def _describe(path: str) -> str:
+    """Return what is pinned somewhere, as its descriptor tells (``bpf_link_show_fdinfo``, ``bpf_map_show_fdinfo``)."""
+    part, _, name = path.rpartition("/")
+    kind = "link" if part.endswith(_LINKS) else "map"
+    try:
+        fd = lib.bpf_obj_get(os.fsencode(path))
+    except LibbpfError:
+        return f"{kind} {name}"
+    try:
+        with open(f"/proc/thread-self/fdinfo/{fd}") as file:
+            told = dict(re.findall(r"^(\w+):\t(.*)$", file.read(), re.MULTILINE))
+    finally:
+        os.close(fd)
+    if kind == "map" and told.get("map_type", "").isdigit():
+        type_name = lib.libbpf_bpf_map_type_str(int(told["map_type"]))
+        return f"map {name} ({type_name.decode() if type_name else 'type ' + told['map_type']}, id {told.get('map_id', '?')})"
+    return f"{kind} {name} ({told.get('link_type', '?')}, program {told.get('prog_id', '?')})"

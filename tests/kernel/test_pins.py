@@ -1,0 +1,120 @@
+"""Pins: made on request only, they keep programs attached, and `ecli-py unpin` says what it removes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.bpf import held_by, living, wait_gone
+from tests.cli import Ecli, wait_until
+from tests.kernel.conftest import Attaching, Network
+from tests.kernel.test_kill import kept
+from tests.machine import mounting
+
+pytestmark = [pytest.mark.kernel, pytest.mark.compiler]
+
+DIRECTORY = "/sys/fs/bpf/ours"
+
+
+class Pinning:
+    """A mount namespace with a BPF file system of its own, and what attaches there."""
+
+    def __init__(self, attaching: Attaching, network: Network, pid: int) -> None:
+        prefix = ["nsenter", f"--mount=/proc/{pid}/ns/mnt", *network.prefix[1:]]
+        self.ecli = replace(attaching.ecli, prefix=prefix)
+        self.attaching = replace(attaching, ecli=self.ecli)
+        self.root = Path(f"/proc/{pid}/root")
+        self.directory = self.root / DIRECTORY[1:]
+
+    def run(self, *targets: str) -> dict[str, set[int]]:
+        """Run programs with pins, end that, and return what the run held."""
+        words = [word for target in targets for word in ("--attach", target)]
+        with self.ecli.start("run", self.attaching.package, "--json", "--pin", DIRECTORY, *words) as running:
+            held = held_by(running.pid)
+            outcome = running.end()
+        assert outcome.status == 0, outcome.stderr
+        assert f"pinned in {DIRECTORY}, until `ecli-py unpin {DIRECTORY}`\n" in outcome.stderr
+        return held
+
+
+@pytest.fixture
+def pinning(attaching: Attaching, network: Network) -> Iterator[Pinning]:
+    words = mounting(bpf="/sys/fs/bpf", tracefs="/sys/kernel/tracing")
+    with kept(*words, "sh", "-c", "echo ready; read line") as holder:
+        yield Pinning(attaching, network, holder.pid)
+
+
+def test_pinned_programs_stay_until_they_are_unpinned(pinning: Pinning, network: Network) -> None:
+    targets = ("on_xdp=inside", "on_tracepoint=syscalls:sys_enter_getpgid", "on_uprobe=libc:getpgid", "on_perf_event")
+    held = pinning.run(*targets)
+    assert held["link"] <= living("link")
+    names = sorted(each.name for each in (pinning.directory / "links").iterdir())
+    events = [f"on_perf_event-{number}" if number else "on_perf_event" for number in range(len(names) - 3)]
+    assert names == sorted(["on_xdp", "on_tracepoint", "on_uprobe", *events])
+    assert (pinning.directory / "maps" / "hits").exists()
+    assert '"xdp"' in network.run("ip", "-j", "link", "show", "dev", "inside")
+    outcome = pinning.ecli("unpin", DIRECTORY)
+    assert (outcome.status, outcome.stderr) == (0, "")
+    lines = outcome.stdout.splitlines()
+    assert "link on_xdp (xdp, program " in outcome.stdout
+    assert "link on_tracepoint (perf, program " in outcome.stdout
+    assert "map hits (ringbuf, id " in outcome.stdout
+    assert len(lines) == len(names) + len({"hits", "sockets", "others"} | {"bss"} & {line.split()[1] for line in lines})
+    wait_gone(held)
+    assert not pinning.directory.exists()
+
+
+def test_a_pinned_program_still_runs(pinning: Pinning) -> None:
+    """Its events are read by whoever opens the pinned map; here, its buffer fills."""
+    held = pinning.run("on_tracepoint=syscalls:sys_enter_getpgid")
+    (program,) = held["prog"]
+    assert program in living("prog")
+    for _ in range(1000):
+        os.getpgid(0)
+    pinning.ecli("run", pinning.attaching.package, "--pin", DIRECTORY, "--attach", "on_xdp=lo").fails(
+        f"--pin: {DIRECTORY} is not empty", f"`ecli-py unpin {DIRECTORY}`"
+    )
+    assert pinning.ecli("unpin", DIRECTORY).status == 0
+    wait_gone(held)
+
+
+def test_without_a_request_nothing_is_pinned(pinning: Pinning) -> None:
+    before = sorted((pinning.root / "sys/fs/bpf").iterdir())
+    with pinning.attaching.started("on_xdp=lo", "on_tracepoint=syscalls:sys_enter_getpgid") as running:
+        assert sorted((pinning.root / "sys/fs/bpf").iterdir()) == before
+        running.end(signal.SIGKILL)
+    assert sorted((pinning.root / "sys/fs/bpf").iterdir()) == before
+
+
+def test_what_cannot_be_pinned_leaves_nothing(pinning: Pinning) -> None:
+    def fails(*targets: str, text: str) -> None:
+        words = [word for target in targets for word in ("--attach", target)]
+        links = living("link")
+        pinning.ecli("run", pinning.attaching.package, "--pin", DIRECTORY, *words).fails(text, "pinned are links")
+        assert not pinning.directory.exists()
+        wait_until(lambda: living("link") <= links, "links to go")
+
+    fails("on_xdp=lo", "on_tc=lo:clsact", text="on_tc: what keeps it attached is no link")
+    fails("on_xdp=lo", "on_socket_filter=any", text="on_socket_filter: cannot be pinned at ")
+
+
+def test_directories_that_are_none(pinning: Pinning, ecli: Ecli, tmp_path: Path) -> None:
+    package = pinning.attaching.package
+    for directory in (tmp_path / "here", "/sys/fs/bpf/no/such/parent"):
+        pinning.ecli("run", package, "--pin", directory, "--attach", "on_xdp=lo").fails(
+            "--pin: ", "for example --pin /sys/fs/bpf/NAME"
+        )
+    pinning.ecli("unpin", "/sys/fs/bpf").fails("/sys/fs/bpf: no run has pinned anything there")
+    ecli("unpin", tmp_path).fails("no run has pinned anything there")
+
+
+def test_what_others_have_pinned_stays(pinning: Pinning) -> None:
+    pinning.run("on_xdp=lo")
+    (pinning.directory / "theirs").mkdir()
+    assert pinning.ecli("unpin", DIRECTORY).status == 0
+    assert [each.name for each in pinning.directory.iterdir()] == ["theirs"]
