@@ -137,8 +137,9 @@ def _run_info(data: bytes, opened: OpenSession, sources: tuple[Source, ...]) -> 
 
 def _open(package: Package, arguments: Values) -> OpenSession:
     """Open a package and set its options, after those that follow it on the command line have been added to the others."""
-    kernel_btf = arguments.kernel_btf
-    opened = OpenSession(package, kernel_btf)
+    given = arguments.kernel_btf, arguments.token
+    before = {name: list(value) if isinstance(value, list) else value for name, value in vars(arguments).items()}
+    opened = OpenSession(package, *given)
     try:
         description = package.doc.brief or package.doc.description or package.name
         command = Arguments(f"ecli-py run {arguments.package}", printable(description), usage="%(prog)s [OPTIONS]")
@@ -146,8 +147,9 @@ def _open(package: Package, arguments: Values) -> OpenSession:
         _add_run_options(command)
         command.parse(arguments.rest, arguments)
         log.set_verbose(arguments.verbose)
-        if arguments.kernel_btf != kernel_btf:  # which only opening can set
+        if (arguments.kernel_btf, arguments.token) != given:  # which only opening can set
             opened.close()
+            vars(arguments).update(before, kernel_btf=arguments.kernel_btf, token=arguments.token)
             return _open(package, arguments)
         for option, type_id, destination in values:
             text = getattr(arguments, destination)
@@ -212,6 +214,7 @@ def _add_run_options(command: Arguments) -> None:
         ("--pid", {"metavar": "PID", "help": "process that is watched by uprobes, USDT, perf events and iterators over tasks"}),
         ("--binary", {"metavar": "PATH", "help": "binary or library of uprobes and USDT probes that say none"}),
         ("--disable", {"action": "append", "metavar": "PROG", "help": "leave out a program; repeatable"}),
+        ("--token", {"metavar": "PATH", "help": "BPF file system that gives the right to load, in a user namespace"}),
         ("--pin", {"metavar": "DIR", "help": "pin links and maps there, in a BPF file system: they outlive the run"}),
         ("--keep-privileges", {"action": "store_true", "help": "do not give up all capabilities when the programs are attached"}),
         ("--kernel-btf", {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli import Ecli, wait_until
+from tests.conftest import ROOT
 from tests.kernel.conftest import Attaching, Cgroup, Network
-from tests.machine import NOBODY, missing, mounting
+from tests.machine import NOBODY, missing, mounting, system_libbpf
 
 pytestmark = [pytest.mark.kernel, pytest.mark.compiler]
 
@@ -170,3 +171,32 @@ def test_doctor_names_the_same_rights(ordinary_user: Ecli) -> None:
     assert "run it as root (sudo), or with CAP_PERFMON and CAP_NET_ADMIN" in said
     if "kernel.perf_event_paranoid" not in said:
         missing("kernel.perf_event_paranoid")
+
+
+def test_a_token_instead_of_rights(ecli: Ecli, hooks: Path) -> None:
+    delegated = [sys.executable, str(ROOT / "tests" / "delegated.py")]
+    done = subprocess.run([*delegated, "true"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"this kernel delegates nothing (Linux 6.9 does): {done.stderr}")
+    contained = replace(ecli, prefix=delegated)
+    words = ("run", hooks, "--attach", "on_raw_tracepoint=sys_enter", "--json", "--count", "3")
+    contained(*words).fails("error: no permission to load eBPF programs", "--token PATH")
+    outcome = contained(*words, "--token", "/mnt")
+    assert (outcome.status, len(outcome.events)) == (0, 3), outcome.stderr
+    contained(*words, "--token", "/tmp").fails("error: --token: /tmp gives no BPF token: Invalid argument")
+
+
+def test_a_token_that_is_none(ecli: Ecli, hooks: Path) -> None:
+    words = ("run", hooks, "--attach", "on_raw_tracepoint=sys_enter")
+    ecli(*words, "--token", "/nowhere").fails("error: --token: /nowhere gives no BPF token", "there is no such file or directory")
+    outside = replace(ecli, prefix=mounting(bpf="/sys/fs/bpf"))
+    outside(*words, "--token", "/sys/fs/bpf").fails("error: --token: /sys/fs/bpf gives no BPF token", "hint: ")
+
+
+def test_a_libbpf_that_knows_no_tokens(ecli: Ecli, hooks: Path) -> None:
+    old = replace(ecli, environment={"ECLI_LIBBPF": system_libbpf()})
+    said = old("run", hooks, "--attach", "on_raw_tracepoint=sys_enter", "--duration", "10ms", "--token", "/mnt")
+    assert said.status == 1
+    if "libbpf 1.5" not in said.stderr:
+        pytest.skip("the system's libbpf knows tokens")
+    said.fails("error: --token needs libbpf 1.5; this is libbpf 1.", "use the bundled libbpf")

@@ -30,7 +30,7 @@ dump_printf_fn = ctypes.CFUNCTYPE(None, c_void_p, c_char_p, c_void_p)  # btf_dum
 
 
 class ObjectOpenOpts(ctypes.Structure):
-    """``struct bpf_object_open_opts`` up to the last member that libbpf 1.1 knows (libbpf.h)."""
+    """``struct bpf_object_open_opts`` (libbpf.h). libbpf 1.1 knows all but the last, which must be zero for it."""
 
     _fields_ = (
         ("sz", c_size_t),
@@ -43,6 +43,7 @@ class ObjectOpenOpts(ctypes.Structure):
         ("kernel_log_buf", c_void_p),
         ("kernel_log_size", c_size_t),
         ("kernel_log_level", c_uint32),
+        ("bpf_token_path", c_char_p),
     )
 
 

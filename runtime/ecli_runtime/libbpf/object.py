@@ -17,6 +17,7 @@ from ecli_runtime.errors import (
     BtfError,
     LibbpfError,
     ObjectError,
+    UnsupportedFeatureError,
     describe_errno,
 )
 from ecli_runtime.libbpf import log
@@ -343,15 +344,17 @@ class OpenObject(Owned):
     """An object whose maps and globals can still be changed. Loading it hands it over to a :class:`LoadedObject`."""
 
     @classmethod
-    def open(cls, data: bytes, name: str, kernel_btf: str | None = None) -> OpenObject:
+    def open(cls, data: bytes, name: str, kernel_btf: str | None = None, token: str | None = None) -> OpenObject:
         """Parse an ELF object.
 
         Args:
             data: The object.
             name: Object name, at most 63 bytes are kept; names of internal maps begin with its first 8.
             kernel_btf: File to take the kernel's BTF from instead of ``/sys/kernel/btf/vmlinux``.
+            token: BPF file system that gives the right to load, where the process has it not.
 
         Raises:
+            UnsupportedFeatureError: libbpf cannot use a token.
             ObjectError: It is no eBPF object, or lacks BTF.
             BtfError: The file with the kernel's BTF cannot be read.
             LibbpfError: libbpf cannot make sense of it.
@@ -367,6 +370,12 @@ class OpenObject(Owned):
             except OSError as error:
                 raise BtfError(f"cannot read BTF file {kernel_btf}: {error.strerror}", "check the path") from error
             options.btf_custom_path = os.fsencode(kernel_btf)
+        if token is not None:
+            if lib.version_numbers < (1, 5):
+                raise UnsupportedFeatureError(
+                    "--token", "libbpf 1.5", f"libbpf {lib.version} ({lib.origin})", "use the bundled libbpf"
+                )
+            options.bpf_token_path = os.fsencode(token)
         log.take()
         try:
             handle = lib.bpf_object__open_mem(data, len(data), options)
