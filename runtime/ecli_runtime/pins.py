@@ -79,7 +79,7 @@ def pin_all(directory: str, links: Iterable[tuple[str, Attached]], maps: Iterabl
             made.append(path)
             pinned.append(link)
         for each in maps:
-            if not each.data_section.startswith(_CONSTANT):
+            if each.exists and not each.data_section.startswith(_CONSTANT):
                 path = f"{directory}/{_MAPS}/{each.ident}"
                 _pin(f"map {each.name}", each.fd, path)
                 made.append(path)

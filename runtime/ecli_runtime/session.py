@@ -150,7 +150,7 @@ class Session:
         give_up([bit for link in self._links for bit in link.closing_takes], self._can_read_maps)
 
     def _can_read_maps(self) -> bool:
-        return all(each.is_permitted() for each in self._object.maps[:1])
+        return all(each.is_permitted() for each in self._object.maps if each.exists)
 
     def _read_iterators(self) -> Iterator[TextLines]:
         if self._hooks.has_iterators:

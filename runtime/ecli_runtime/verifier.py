@@ -149,6 +149,13 @@ _HINTS = (
         "the kernel does not know such an instruction yet: build for an older one, `ecli-py build … -- -mcpu=v2`",
     ),
 )
+# Helper → modes of lockdown in which no program gets it (``security_locked_down`` in kernel/trace/bpf_trace.c).
+_LOCKED = {
+    "bpf_probe_write_user": ("integrity", "confidentiality"),
+    **dict.fromkeys(
+        ("bpf_probe_read", "bpf_probe_read_str", "bpf_probe_read_kernel", "bpf_probe_read_kernel_str"), ("confidentiality",)
+    ),
+}
 _RELEASES = {
     "ringbuf_reserve": "bpf_ringbuf_submit or bpf_ringbuf_discard",
     "ringbuf_reserve_dynptr": "bpf_ringbuf_submit_dynptr or bpf_ringbuf_discard_dynptr",
@@ -259,6 +266,12 @@ class _Log:
         reference = re.match(r"Unreleased reference id=\d+ alloc_insn=(\d+)", self.reason)
         if reference:
             return self._hint_for_reference(int(reference[1]), lines)
+        locked = re.search(r"(?:cannot use helper|unknown func) (bpf_\w+)#", self.reason)
+        if locked and locked[1] in _LOCKED:
+            from ecli_runtime.permissions import lockdown
+
+            if lockdown() in _LOCKED[locked[1]]:
+                return f"lockdown of this kernel ({lockdown()}) forbids {locked[1]}: `ecli-py doctor` shows it; boot without"
         for pattern, hint in _HINTS:
             found = re.search(pattern, self.reason)
             if found:

@@ -150,6 +150,11 @@ class LoadedMap(_Map):
         return fd
 
     @property
+    def exists(self) -> bool:
+        """Whether loading has created it: not where its section begins with a question mark."""
+        return bool(lib.bpf_map__autocreate(self.handle))
+
+    @property
     def lookup_size_bytes(self) -> int:
         """Bytes that the kernel gives for one key: of a per-CPU map one value after the other, each padded to 8 bytes."""
         if self.per_cpu:
