@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 # Bits of include/uapi/linux/capability.h.
 CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_BPF = 12, 21, 39
+# What it takes to name the functions of other users' processes: to see their maps and root directories, to open map_files, and to
+# search that directory and read what is there: CAP_SYS_PTRACE, CAP_CHECKPOINT_RESTORE (Linux 5.9), CAP_DAC_READ_SEARCH.
+TO_READ_PROCESSES = (19, 40, 2)
 _VERSION_3 = 0x20080522  # _LINUX_CAPABILITY_VERSION_3: two words of each set
 _SET_NO_NEW_PRIVS = 38  # PR_SET_NO_NEW_PRIVS, include/uapi/linux/prctl.h
 _KALLSYMS = "/proc/kallsyms"
@@ -29,7 +32,7 @@ def give_up(keep: Iterable[int], still_works: Callable[[], bool]) -> None:
     """Give up all capabilities of this thread but some, and let no program that it starts get any.
 
     Args:
-        keep: Bits of those that are needed to detach.
+        keep: Bits of those that are still needed.
         still_works: Tells whether maps can still be read. Before Linux 5.19 (c8644cd0efe7), bpf(2) itself asks for CAP_BPF where
             ``kernel.unprivileged_bpf_disabled`` is set, also for maps that are open; then CAP_BPF is kept.
 

@@ -13,13 +13,15 @@ import pytest
 
 from tests.cli import Ecli, wait_until
 from tests.conftest import ROOT
+from tests.corpus_programs import CORPUS
 from tests.kernel.conftest import Attaching, Cgroup, Network
 from tests.machine import NOBODY, missing, mounting, system_libbpf
 
 pytestmark = [pytest.mark.kernel, pytest.mark.compiler]
 
 SETS = ("CapInh", "CapPrm", "CapEff", "CapAmb")
-CAP_NET_ADMIN, CAP_SYSLOG = 1 << 12, 1 << 34
+CAP_NET_ADMIN = 1 << 12
+READ_PROCESSES = 1 << 2 | 1 << 19 | 1 << 40  # CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_CHECKPOINT_RESTORE
 
 
 def sets_of_threads(pid: int) -> list[dict[str, int]]:
@@ -54,8 +56,38 @@ def test_what_is_needed_to_remove_a_filter_is_kept(networked: Attaching, network
     assert network.run("tc", "qdisc", "show", "dev", "inside") == before
 
 
-def test_rights_are_kept_unless_that_is_asked_for(attaching: Attaching) -> None:
-    with attaching.started("on_raw_tracepoint=sys_enter") as running:
+def test_profiles_may_look_at_processes(build: Ecli) -> None:
+    """Their stack traces are named from what /proc says of whoever ran."""
+    assert build("build", CORPUS["offcpu"], "-o", "offcpu.json").status == 0
+    with build.start("run", "offcpu.json", "--json") as running:
+        for each in sets_of_threads(running.pid):
+            assert each == {**NOTHING, "CapPrm": READ_PROCESSES, "CapEff": READ_PROCESSES}
+
+
+READ_MAPS = """
+import sys
+from ecli_runtime.privileges import TO_READ_PROCESSES, give_up
+give_up(TO_READ_PROCESSES, lambda: True)
+with open(f"/proc/{sys.argv[1]}/maps") as maps:
+    address = next(line.split()[0] for line in maps if " r-xp " in line and "/" in line)
+start, _, end = address.partition("-")
+with open(f"/proc/{sys.argv[1]}/map_files/{int(start, 16):x}-{int(end, 16):x}", "rb") as file:
+    print(file.read(4))
+"""
+
+
+def test_what_is_kept_for_profiles_is_enough() -> None:
+    with subprocess.Popen(["sleep", "60"], cwd="/", user=NOBODY, group=NOBODY, extra_groups=()) as process:
+        try:
+            words = [sys.executable, "-c", READ_MAPS, str(process.pid)]
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
+        finally:
+            process.kill()
+    assert (done.stdout, done.stderr) == ("b'\\x7fELF'\n", "")
+
+
+def test_rights_may_be_kept(attaching: Attaching) -> None:
+    with attaching.started("on_raw_tracepoint=sys_enter", words=("--keep-privileges",)) as running:
         own = sets_of_threads(os.getpid())[0]
         assert all(each == own for each in sets_of_threads(running.pid))
 
