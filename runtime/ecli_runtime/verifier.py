@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from ecli_runtime.errors import LibbpfError
     from ecli_runtime.line_info import Lines
 
-_NUMBER = r"(?P<number>\d+)"
-_INSTRUCTION = re.compile(rf"{_NUMBER}: (?:\([0-9a-f]{{2}}\) (?P<code>.*?)(?:\s+; .*)?|<(?P<unresolved>.*)>)$")
+_INSTRUCTION = re.compile(r"(?P<number>\d+): (?:\([0-9a-f]{2}\) (?P<code>.*?)(?:\s+; .*)?|<.*>)$")
 # A line that shows registers; that of a jump shows all of them: nothing before it counts any more.
 _STATE = re.compile(r"R(?P<register>\d+)(?:_\w+)?=(?P<value>.*?)(?=\s+(?:R\d+(?:_\w+)?=|fp-?\d+(?:_\w+)?=|refs=|cb$)|$)")
 _WHOLE_STATE = re.compile(r"from \d+ to \d+(?: \([^)]*\))?:|\d+: (?:frame\d+: )?R\d")
@@ -32,6 +31,7 @@ _CHATTER = re.compile(
 # Of two lines the one that says more comes first.
 _BETTER = re.compile("Unreleased reference|invalid access to packet")
 _MOST_SHOWN = 160  # letters of a register's state
+_MOST_LOOKED_AT = 10_000  # lines in search of one
 
 # --- hints ---
 
@@ -245,7 +245,7 @@ class _Log:
         wanted = dict.fromkeys(re.findall(r"\b[rw](\d+)\b", used) + re.findall(r"\bR(\d+)\b", self.reason))
         wanted.pop("10", None)  # the frame pointer is ever the same
         found: dict[str, str] = {}
-        for position in range(self._at - 1, -1, -1):
+        for position in range(self._at - 1, max(self._at - _MOST_LOOKED_AT, -1), -1):
             line = self.lines[position]
             # What an instruction did stands behind a semicolon, or, on older kernels, at the beginning of the next line.
             state = line.partition(" ; ")[2] if " ; " in line else line if not line.startswith("; ") else ""
