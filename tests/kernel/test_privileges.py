@@ -38,7 +38,7 @@ NOTHING = {**dict.fromkeys(SETS, 0), "NoNewPrivs": 1}
 
 def test_no_thread_keeps_a_right(attaching: Attaching) -> None:
     # So many events that threads are made to render them, where there is WebAssembly.
-    with attaching.started("on_raw_tracepoint=sys_enter", words=("--drop-privileges",)) as running:
+    with attaching.started("on_raw_tracepoint=sys_enter") as running:
         wait_until(lambda: running.stdout.count("\n") > 20_000, "events")
         threads = sets_of_threads(running.pid)
         outcome = running.end()
@@ -49,7 +49,7 @@ def test_no_thread_keeps_a_right(attaching: Attaching) -> None:
 
 def test_what_is_needed_to_remove_a_filter_is_kept(networked: Attaching, network: Network) -> None:
     before = network.run("tc", "qdisc", "show", "dev", "inside")
-    with networked.started("on_tc=inside:clsact", "on_xdp=inside", words=("--drop-privileges",)) as running:
+    with networked.started("on_tc=inside:clsact", "on_xdp=inside") as running:
         for each in sets_of_threads(running.pid):
             assert each == {**NOTHING, "CapPrm": CAP_NET_ADMIN, "CapEff": CAP_NET_ADMIN}
         assert running.end().status == 0
@@ -97,7 +97,7 @@ def test_a_recording_where_only_root_may_write(ecli: Ecli, packages: Path, tmp_p
     theirs = tmp_path / "theirs"
     theirs.mkdir(mode=0o700)
     os.chown(theirs, NOBODY, NOBODY)
-    with ecli.start("run", packages / "execsnoop.json", "--json", "--drop-privileges", "--record", theirs / "x.rec") as running:
+    with ecli.start("run", packages / "execsnoop.json", "--json", "--record", theirs / "x.rec") as running:
         subprocess.run(["true"], check=True)
         wait_until(lambda: '"true"' in running.stdout, "the event")
         assert running.end().status == 0
@@ -105,7 +105,7 @@ def test_a_recording_where_only_root_may_write(ecli: Ecli, packages: Path, tmp_p
 
 
 def test_sampled_maps_are_still_read(ecli: Ecli, packages: Path) -> None:
-    outcome = ecli("run", packages / "runqlat.json", "--duration", "1500ms", "--json", "--drop-privileges")
+    outcome = ecli("run", packages / "runqlat.json", "--duration", "1500ms", "--json")
     assert (outcome.status, bool(outcome.events)) == (0, True), outcome.stderr
 
 

@@ -122,7 +122,7 @@ def test_what_lockdown_forbids(monkeypatch: pytest.MonkeyPatch) -> None:
     log = "4: (85) call bpf_probe_read_kernel#113\nprogram of this type cannot use helper bpf_probe_read_kernel#113\n"
     hints = {"none [integrity] confidentiality": "for programs of other types", "[confidentiality]": "lockdown of this kernel"}
     for mode, hint in hints.items():
-        monkeypatch.setattr(permissions, "_read", lambda path, mode=mode: mode if path.endswith("lockdown") else "")
+        monkeypatch.setattr(permissions, "read_text", lambda path, mode=mode: mode if path.endswith("lockdown") else "")
         error = explained(log, 22)
         assert error is not None
         assert hint in error.hint
