@@ -174,15 +174,28 @@ def open_tool(
     raw: bool,
     ring_sizes: Mapping[str, int],
     measure: bool,
+    token: str | None,
+    pin: str | None,
 ) -> Tool:
     """Open a package, set its options, load and attach it; see :func:`ecli_py.open`."""
-    with OpenSession(load_package(package), kernel_btf) as opened:
+    if pin is not None:
+        from ecli_runtime.pins import check_directory
+
+        check_directory(pin)
+    with OpenSession(load_package(package), kernel_btf, token) as opened:
         for name, value in options.items():
             opened.set(name, value)
         opened.raw = raw
         if ring_sizes:
             opened.set_ring_sizes(ring_sizes)
-        return start_tool(opened.load(attach), latency_ms, measure)
+        tool = start_tool(opened.load(attach), latency_ms, measure)
+    if pin is not None:
+        try:
+            tool.pin(pin)
+        except BaseException:
+            tool.close()
+            raise
+    return tool
 
 
 def start_tool(loading: LoadingSession, latency_ms: float, measure: bool) -> Tool:

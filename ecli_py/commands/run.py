@@ -6,7 +6,7 @@ import gc
 import sys
 
 from ecli_py.arguments import Arguments
-from ecli_py.report import printable, warn
+from ecli_py.report import UsageError, printable, warn
 from ecli_py.showing import OUTPUT_OPTIONS, LossWatch, closing_line, make_format, parse_count, warn_of_full_buffers
 from ecli_py.source import parse_package, read_source
 from ecli_runtime.errors import OptionError
@@ -69,9 +69,7 @@ def main(words: list[str]) -> int:
         latency_ms = DEFAULT_LATENCY_MS if arguments.latency is None else parse_latency_ms(arguments.latency)
         measuring = _measuring(arguments)
         if arguments.pin is not None:
-            from ecli_runtime.pins import check_directory
-
-            check_directory(arguments.pin)
+            _check_pin(arguments)
         opened.raw = arguments.raw
         if arguments.ring_size:
             _set_ring_sizes(opened, arguments.ring_size)
@@ -92,16 +90,24 @@ def main(words: list[str]) -> int:
             if measuring is not None:
                 watches.append(measuring.watch(tool))
             if info is None:
-                _settle(tool, arguments)
+                _settle(tool, output, arguments)
                 _show(tool, output, rounds, limit, watches)
             else:
                 from ecli_runtime.recorder import Recorder
 
                 with Recorder(arguments.record, info, lambda: tool.stats, warn) as recorder:
-                    _settle(tool, arguments)
+                    _settle(tool, output, arguments)
                     _show(tool, output, recorder.tee(rounds), limit, watches)
             stats = tool.stats
     return _STATUS_LOSS if arguments.fail_on_loss and (stats.lost or stats.undecoded) else 0
+
+
+def _check_pin(arguments: Values) -> None:
+    from ecli_runtime.pins import check_directory
+
+    if arguments.max_overhead is not None:
+        raise UsageError("--pin and --max-overhead exclude each other", "what is pinned stays attached, whatever it costs")
+    check_directory(arguments.pin)
 
 
 def _set_ring_sizes(opened: OpenSession, texts: Iterable[str]) -> None:
@@ -382,8 +388,9 @@ class _Stop:
             tool.stop()
 
 
-def _settle(tool: Tool, arguments: Values) -> None:
+def _settle(tool: Tool, output: Output, arguments: Values) -> None:
     """Pin what is to stay, and give up what only starting took, when everything is open."""
+    output.open_files()
     if arguments.pin is not None:
         tool.pin(arguments.pin)
         sys.stderr.write(printable(f"pinned in {arguments.pin}, until `ecli-py unpin {arguments.pin}`\n"))

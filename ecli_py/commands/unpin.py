@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ecli_py.parser import Parser
-from ecli_py.report import printable, write_out
+from ecli_py.report import printable, warn, write_out
 from ecli_runtime.pins import unpin
 
 
@@ -15,6 +15,10 @@ def main(words: list[str]) -> int:
         "Whatever else is in DIR stays.",
     )
     parser.add_argument("directory", metavar="DIR", help="directory in a BPF file system")
-    for each in unpin(parser.parse_args(words).directory):
-        write_out(f"{printable(each)}\n")
+    directory = parser.parse_args(words).directory
+    for what, is_removed in unpin(directory):
+        if is_removed:
+            write_out(f"{printable(what)}\n")
+        else:
+            warn(f"{directory}/{what} stays: no run has pinned it")
     return 0

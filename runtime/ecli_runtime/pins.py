@@ -1,11 +1,13 @@
 """Pins: names in the BPF file system that keep links and maps when the process ends. Made on request only.
 
 A directory has ``links/PROGRAM`` (``links/PROGRAM-1`` and so on for further links of one program) and ``maps/MAP``. Names have no
-dots there (``bpf_lookup`` in kernel/bpf/inode.c), so data sections are named as upstream names them: ``bss``.
+dots there (``bpf_lookup`` in kernel/bpf/inode.c), so data sections are named as upstream names them: ``bss``. A symbolic link
+that leads nowhere, ``made-by`` → ``ecli-py``, says whose directory it is: it is made first and removed last.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 
@@ -21,11 +23,12 @@ if TYPE_CHECKING:
 
 USUAL = "/sys/fs/bpf"
 _LINKS, _MAPS = "links", "maps"
+_MARK, _MADE_BY = "made-by", "ecli-py"
 _CONSTANT = (".rodata", ".kconfig")  # sections whose values the package has anyway
 
 
 def check_directory(directory: str) -> None:
-    """Check, before anything is loaded, that pins can be made in a directory, which need not exist.
+    """Check, before anything is attached, that pins can be made in a directory, which need not exist.
 
     Raises:
         EcliError: It is on no BPF file system, or something is pinned there.
@@ -38,7 +41,8 @@ def check_directory(directory: str) -> None:
         hint = how if _file_system(USUAL) == "bpf" else f"mount -t bpf bpf {USUAL}; then {how}"
         raise EcliError(f"--pin: {directory} is {there}; pins need one of type bpf", hint)
     if os.path.isdir(directory) and os.listdir(directory):
-        raise EcliError(f"--pin: {directory} is not empty", f"`ecli-py unpin {directory}` removes what a run has pinned there")
+        hint = f"`ecli-py unpin {directory}` removes what a run has pinned there" if _is_ours(directory) else "name a new one"
+        raise EcliError(f"--pin: {directory} is not empty", hint)
 
 
 def _file_system(path: str) -> str:
@@ -66,10 +70,14 @@ def pin_all(directory: str, links: Iterable[tuple[str, Attached]], maps: Iterabl
     """
     made: list[str] = []
     try:
-        for path in (directory, f"{directory}/{_LINKS}", f"{directory}/{_MAPS}"):
-            if not os.path.isdir(path):
-                os.mkdir(path, 0o700)
-                made.append(path)
+        if not os.path.isdir(directory):
+            os.mkdir(directory, 0o700)
+            made.append(directory)
+        os.symlink(_MADE_BY, f"{directory}/{_MARK}")
+        made.append(f"{directory}/{_MARK}")
+        for path in (f"{directory}/{_LINKS}", f"{directory}/{_MAPS}"):
+            os.mkdir(path, 0o700)
+            made.append(path)
         counts: dict[str, int] = {}
         pinned = []
         for name, link in links:
@@ -104,49 +112,75 @@ def _pin(what: str, fd: int | None, path: str) -> None:
 
 
 def _remove(path: str) -> None:
-    if os.path.isdir(path):
+    if os.path.isdir(path) and not os.path.islink(path):
         os.rmdir(path)
     else:
         os.unlink(path)
 
 
-def unpin(directory: str) -> Iterator[str]:
-    """Remove what :func:`pin_all` has pinned, links first, and yield what each was, in words; all else stays.
+def _is_ours(directory: str) -> bool:
+    try:
+        return os.readlink(f"{directory}/{_MARK}") == _MADE_BY and _file_system(directory) == "bpf"
+    except OSError:
+        return False
+
+
+def unpin(directory: str) -> Iterator[tuple[str, bool]]:
+    """Remove what :func:`pin_all` has pinned, links first.
+
+    Yields:
+        What is there, in words, and whether it was removed: what others have put there stays.
 
     Raises:
         EcliError: Nothing is pinned there, or it cannot be removed.
     """
-    found = [f"{directory}/{part}" for part in (_LINKS, _MAPS) if os.path.isdir(f"{directory}/{part}")]
-    if not found or _file_system(directory) != "bpf":
+    if not _is_ours(directory):
         raise EcliError(f"{directory}: no run has pinned anything there", "DIR is that of `ecli-py run --pin DIR`")
     try:
-        for part in found:
-            for name in sorted(os.listdir(part)):
-                path = f"{part}/{name}"
-                what = _describe(path)
-                os.unlink(path)
-                yield what
-            os.rmdir(part)
-        if not os.listdir(directory):
+        for part in (_LINKS, _MAPS):
+            inside = f"{directory}/{part}"
+            if os.path.isdir(inside):  # a run that was killed may not have come that far
+                yield from _unpin_all(inside, part)
+        yield from ((name, False) for name in sorted(os.listdir(directory)) if name not in (_MARK, _LINKS, _MAPS))
+        if set(os.listdir(directory)) == {_MARK}:
+            os.unlink(f"{directory}/{_MARK}")
             os.rmdir(directory)
     except OSError as error:
-        raise EcliError(f"cannot remove {error.filename}: {error.strerror}", "run it as root (sudo)") from error
+        hint = "run it as root (sudo)" if os.geteuid() else "it may be in use, or mounted read-only"
+        raise EcliError(f"cannot remove {error.filename}: {error.strerror}", hint) from error
 
 
-def _describe(path: str) -> str:
-    """Return what is pinned somewhere, as its descriptor tells (``bpf_link_show_fdinfo``, ``bpf_map_show_fdinfo``)."""
-    part, _, name = path.rpartition("/")
-    kind = "link" if part.endswith(_LINKS) else "map"
+def _unpin_all(inside: str, part: str) -> Iterator[tuple[str, bool]]:
+    for name in sorted(os.listdir(inside)):
+        path = f"{inside}/{name}"
+        kind, what = _identify(path)
+        is_ours = kind == part
+        if is_ours:
+            os.unlink(path)
+        yield f"{part[:-1]} {name} ({what})" if is_ours else f"{part}/{name}", is_ours
+    if not os.listdir(inside):
+        os.rmdir(inside)
+
+
+def _identify(path: str) -> tuple[str, str]:
+    """Return which of ours something may be, and what it is, as its descriptor tells.
+
+    Facts from ``bpf_link_show_fdinfo`` and ``bpf_map_show_fdinfo`` in kernel/bpf/syscall.c; programs have ``prog_type`` alone.
+    """
     try:
         fd = lib.bpf_obj_get(os.fsencode(path))
-    except LibbpfError:
-        return f"{kind} {name}"
+    except LibbpfError as error:
+        if error.errno in (errno.EPERM, errno.EACCES):
+            raise OSError(error.errno, describe_errno(error.errno), path) from error
+        return "", ""  # a directory, or a symbolic link to nowhere
     try:
         with open(f"/proc/thread-self/fdinfo/{fd}") as file:
             told = dict(re.findall(r"^(\w+):\t(.*)$", file.read(), re.MULTILINE))
     finally:
         os.close(fd)
-    if kind == "map" and told.get("map_type", "").isdigit():
-        type_name = lib.libbpf_bpf_map_type_str(int(told["map_type"]))
-        return f"map {name} ({type_name.decode() if type_name else 'type ' + told['map_type']}, id {told.get('map_id', '?')})"
-    return f"{kind} {name} ({told.get('link_type', '?')}, program {told.get('prog_id', '?')})"
+    if "link_type" in told:
+        return _LINKS, f"{told['link_type']}, program {told.get('prog_id', '?')}"
+    if told.get("map_type", "").isdigit():
+        name = lib.libbpf_bpf_map_type_str(int(told["map_type"]))
+        return _MAPS, f"{name.decode() if name else 'type ' + told['map_type']}, id {told.get('map_id', '?')}"
+    return "", ""

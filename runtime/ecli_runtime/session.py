@@ -7,7 +7,7 @@ import select
 import time
 
 from ecli_runtime.decode.choose import make_chooser
-from ecli_runtime.libbpf.object import MAP_TYPE_RINGBUF, MAP_TYPE_STACK_TRACE
+from ecli_runtime.libbpf.object import MAP_TYPE_RINGBUF
 from ecli_runtime.mounts import with_tracefs
 from ecli_runtime.opening import DEFAULT_LATENCY_MS
 from ecli_runtime.privileges import TO_READ_PROCESSES, give_up
@@ -143,18 +143,15 @@ class Session:
     def give_up_privileges(self) -> None:
         """Give up the capabilities that nothing needs any more, on this thread and those that it makes from now on.
 
-        Those that detaching takes are kept, and, where there are stack traces, those that reading other processes takes.
+        Those that detaching takes are kept, and, where stack traces are to be shown, those that reading other processes takes.
 
         Raises:
             OSError: The kernel refused.
         """
         keep = {bit for link in self._links for bit in link.closing_takes}
-        if any(each.type == MAP_TYPE_STACK_TRACE for each in self._object.maps):
+        if any(source.stacks is not None for source in self.sources):
             keep.update(TO_READ_PROCESSES)
-        give_up(keep, self._can_read_maps)
-
-    def _can_read_maps(self) -> bool:
-        return all(each.is_permitted() for each in self._object.maps if each.exists)
+        give_up(keep)
 
     def _read_iterators(self) -> Iterator[TextLines]:
         if self._hooks.has_iterators:

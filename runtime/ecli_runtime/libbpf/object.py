@@ -161,11 +161,6 @@ class LoadedMap(_Map):
             return (self.value_size_bytes + 7 & ~7) * int(lib.libbpf_num_possible_cpus())
         return self.value_size_bytes
 
-    def is_permitted(self) -> bool:
-        """Tell whether bpf(2) lets this thread ask for what is in the map."""
-        key = ctypes.create_string_buffer(max(self.key_size_bytes, 1))
-        return bool(lib.bpf_map_get_next_key(self.fd, None, key) != -errno.EPERM)
-
     def entries(self) -> Iterator[tuple[bytes, bytes]]:
         """Walk the entries as (key, value); a per-CPU value is one after the other, each padded to 8 bytes.
 
@@ -217,6 +212,8 @@ class LoadedMap(_Map):
 class Link(Owned):
     """An attached program. Closing it detaches the program."""
 
+    _stays = False
+
     @property
     def pinnable_fd(self) -> int | None:
         """Descriptor of the link; ``None`` for one that libbpf makes of several, as those of USDT."""
@@ -224,11 +221,19 @@ class Link(Owned):
         return fd or None
 
     def stay(self) -> None:
-        """Let closing it leave attached what is pinned; its descriptors are closed when the process ends."""
-        lib.bpf_link__disconnect(self.handle)
+        """Let closing it leave attached what is pinned."""
+        self._stays = True
 
     def _destroy(self, handle: int) -> None:
-        lib.bpf_link__destroy(handle)
+        if self._stays:
+            fd: int = lib.bpf_link__fd(handle)
+            # Otherwise libbpf would switch the perf event off that the link is on. The event's own descriptor, which only libbpf
+            # knows, goes with the process; it runs no program any more once the pin is gone and the link closed.
+            lib.bpf_link__disconnect(handle)
+            lib.bpf_link__destroy(handle)
+            os.close(fd)
+        else:
+            lib.bpf_link__destroy(handle)
 
 
 class Program:
