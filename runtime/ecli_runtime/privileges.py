@@ -69,7 +69,7 @@ def _set(header: CapHeader, effective: int, permitted: int) -> None:
 def _may_ask() -> bool:
     """Tell whether bpf(2) answers, also about what is open.
 
-    Before Linux 5.19 (c8644cd0efe7) it asks for CAP_BPF first, whatever it is to do, where ``kernel.unprivileged_bpf_disabled`` is set.
+    Before Linux 5.19 (c8644cd0efe7) it asks for CAP_BPF first of all, if ``kernel.unprivileged_bpf_disabled`` is set.
     """
     key = ctypes.create_string_buffer(1)
     return bool(lib.bpf_map_get_next_key(-1, None, key) != -errno.EPERM)
