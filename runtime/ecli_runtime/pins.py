@@ -141,10 +141,12 @@ def unpin(directory: str) -> Iterator[tuple[str, bool]]:
             inside = f"{directory}/{part}"
             if os.path.isdir(inside):  # a run that was killed may not have come that far
                 yield from _unpin_all(inside, part)
-        yield from ((name, False) for name in sorted(os.listdir(directory)) if name not in (_MARK, _LINKS, _MAPS))
-        if set(os.listdir(directory)) == {_MARK}:
+        left = {*os.listdir(directory)} - {_MARK}
+        if not left & {_LINKS, _MAPS}:
             os.unlink(f"{directory}/{_MARK}")
+        if not left:
             os.rmdir(directory)
+        yield from ((name, False) for name in sorted(left - {_LINKS, _MAPS}))
     except OSError as error:
         hint = "run it as root (sudo)" if os.geteuid() else "it may be in use, or mounted read-only"
         raise EcliError(f"cannot remove {error.filename}: {error.strerror}", hint) from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +14,10 @@ import pytest
 
 from tests.bpf import held_by, living, wait_gone
 from tests.cli import Ecli, wait_until
+from tests.conftest import ROOT
 from tests.kernel.conftest import Attaching, Network
 from tests.kernel.test_kill import kept
+from tests.kernel.test_privileges import has_only
 from tests.machine import mounting
 
 pytestmark = [pytest.mark.kernel, pytest.mark.compiler]
@@ -116,5 +120,74 @@ def test_directories_that_are_none(pinning: Pinning, ecli: Ecli, tmp_path: Path)
 def test_what_others_have_pinned_stays(pinning: Pinning) -> None:
     pinning.run("on_xdp=lo")
     (pinning.directory / "theirs").mkdir()
+    os.link(pinning.directory / "maps" / "hits", pinning.directory / "links" / "a_map")
+    outcome = pinning.ecli("unpin", DIRECTORY)
+    assert outcome.status == 0
+    assert "map hits (ringbuf, id " in outcome.stdout
+    assert [f"warning: {DIRECTORY}/{each} stays: no run has pinned it" for each in ("links/a_map", "theirs")] == (
+        outcome.stderr.splitlines()
+    )
+    assert {each.name for each in pinning.directory.iterdir()} == {"theirs", "links", "made-by"}
+    (pinning.directory / "links" / "a_map").unlink()
     assert pinning.ecli("unpin", DIRECTORY).status == 0
     assert [each.name for each in pinning.directory.iterdir()] == ["theirs"]
+
+
+def test_a_directory_of_others_is_refused(pinning: Pinning) -> None:
+    for part in ("links", "maps/held"):
+        (pinning.directory / part).mkdir(parents=True)
+    pinning.ecli("unpin", DIRECTORY).fails(f"{DIRECTORY}: no run has pinned anything there")
+    words = ("run", pinning.attaching.package, "--pin", DIRECTORY, "--attach", "on_xdp=lo")
+    pinning.ecli(*words).fails(f"--pin: {DIRECTORY} is not empty", "name a new one")
+    assert {each.name for each in pinning.directory.iterdir()} == {"links", "maps"}
+
+
+def test_what_is_pinned_needs_no_right_to_stay(pinning: Pinning) -> None:
+    words = ("--pin", DIRECTORY, "--attach", "on_xdp=lo", "--attach", "on_uprobe=libc:getpgid")
+    with pinning.ecli.start("run", pinning.attaching.package, "--json", *words) as running:
+        held = held_by(running.pid)
+        assert has_only(running)
+        assert running.end(signal.SIGKILL).status == -signal.SIGKILL
+    assert held["link"] <= living("link")
+    assert pinning.ecli("unpin", DIRECTORY).status == 0
+    wait_gone(held)
+
+
+def test_no_limit_for_what_stays_attached(pinning: Pinning) -> None:
+    words = ("--pin", DIRECTORY, "--max-overhead", "1%", "--attach", "on_xdp=lo")
+    outcome = pinning.ecli("run", pinning.attaching.package, *words)
+    assert (outcome.status, "--pin and --max-overhead exclude each other" in outcome.stderr) == (2, True)
+
+
+FROM_PYTHON = """
+import os, sys, time
+import ecli_py
+from ecli_schemas.errors import EcliError
+from tests.bpf import held_by, living
+from ecli_runtime.pins import unpin
+package, directory = sys.argv[1:]
+attach = {"on_xdp": "lo", "on_uprobe": "libc:getpgid", "on_perf_event": "software:cpu-clock@9Hz"}
+with ecli_py.open(package, attach=attach, pin=directory) as tool:
+    links = held_by(os.getpid())["link"]
+assert links and links <= living("link")
+print([what.split()[1] for what, is_removed in unpin(directory) if is_removed and what.startswith("link")])
+deadline = time.monotonic() + 30
+while links & living("link"):  # this process holds none of them
+    assert time.monotonic() < deadline
+    time.sleep(0.01)
+try:
+    ecli_py.open(package, attach={"on_tc": "lo:clsact"}, pin=directory)
+except EcliError as error:
+    print(error)
+assert not os.path.exists(directory) and not held_by(os.getpid())["prog"]
+"""
+
+
+def test_pins_from_python(pinning: Pinning) -> None:
+    words = [*pinning.ecli.prefix, sys.executable, "-c", FROM_PYTHON, str(pinning.attaching.package), DIRECTORY]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    names, error = done.stdout.splitlines()
+    assert names.startswith("['on_perf_event', ")
+    assert names.endswith("'on_uprobe', 'on_xdp']")
+    assert error == "on_tc: what keeps it attached is no link, which could be pinned"

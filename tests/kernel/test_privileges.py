@@ -324,17 +324,40 @@ def test_doctor_names_the_same_rights(ordinary_user: Ecli) -> None:
         missing("kernel.perf_event_paranoid")
 
 
+DELEGATED = [sys.executable, "-I", str(ROOT / "tests" / "delegated.py")]
+
+
+def need_delegation() -> None:
+    done = subprocess.run([*DELEGATED, "true"], capture_output=True, text=True, check=False)
+    if "OSError: [Errno " in done.stderr:
+        missing(f"BPF file system that delegates (Linux 6.9): {done.stderr.splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_token_instead_of_rights(ecli: Ecli, hooks: Path) -> None:
-    delegated = [sys.executable, "-I", str(ROOT / "tests" / "delegated.py")]
-    done = subprocess.run([*delegated, "true"], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"this kernel delegates nothing (Linux 6.9 does): {done.stderr}")
-    contained = replace(ecli, prefix=delegated)
+    need_delegation()
+    contained = replace(ecli, prefix=DELEGATED)
     words = ("run", hooks, "--attach", "on_raw_tracepoint=sys_enter", "--json", "--count", "3")
     contained(*words).fails("error: no permission to load eBPF programs", "--token PATH")
     outcome = contained(*words, "--token", "/mnt")
     assert (outcome.status, len(outcome.events)) == (0, 3), outcome.stderr
     contained(*words, "--token", "/tmp").fails("error: --token: /tmp gives no BPF token: Invalid argument")
+
+
+TOKEN_FROM_PYTHON = """
+import sys
+import ecli_py
+with ecli_py.open(sys.argv[1], attach={"on_raw_tracepoint": "sys_enter"}, token="/mnt") as tool:
+    print(len(list(tool.events(count=3))))
+"""
+
+
+def test_a_token_from_python(hooks: Path) -> None:
+    need_delegation()
+    done = subprocess.run(
+        [*DELEGATED, sys.executable, "-c", TOKEN_FROM_PYTHON, hooks], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("3\n", "")
 
 
 def test_a_token_that_is_none(ecli: Ecli, hooks: Path) -> None:
