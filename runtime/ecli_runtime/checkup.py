@@ -158,6 +158,9 @@ def _rights() -> Iterator[Finding]:
         verdict: Verdict = "stop" if "CAP_BPF" in absent else "gap"
         lost = "; ".join(f"{name}: {_WHAT_FOR[name]}" for name in absent)
         yield Finding("rights", "capabilities", verdict, f"without {lost}", advice_for_missing(absent))
+    for name, lost in _WHAT_SOME_NEED.items():
+        if not _has(name):
+            yield Finding("rights", name, "gap", f"without it {lost}", advice_for_missing([name]))
     is_admin = _has("CAP_SYS_ADMIN")
     mode = lockdown()
     if not mode:
@@ -183,6 +186,27 @@ def _rights() -> Iterator[Finding]:
         if value:
             is_bad = value in bad and not is_admin and not _has(remedy)
             yield Finding("rights", name, "gap" if is_bad else "ok", f"{value}{text if is_bad else ''}", hint if is_bad else "")
+    yield _kernel_symbols()
+
+
+def _kernel_symbols() -> Finding:
+    """Tell whether addresses of the kernel have names, which two sysctls and CAP_SYSLOG decide (``kallsyms_show_value``)."""
+    name, value = "kernel.kptr_restrict", read_text("/proc/sys/kernel/kptr_restrict")
+    try:
+        with open("/proc/kallsyms", "rb") as file:
+            is_shown = any(int(line.split()[0], 16) for line, _ in zip(file, range(1000), strict=False))
+    except (OSError, ValueError):
+        return Finding("rights", name, "unknown", "there is no /proc/kallsyms to be read", "")
+    if is_shown:
+        return Finding("rights", name, "ok", value)
+    remedy = "sysctl kernel.kptr_restrict=0 kernel.perf_event_paranoid=1"
+    if value == "2":
+        remedy = "sysctl kernel.kptr_restrict=1, and CAP_SYSLOG"
+    elif not _has("CAP_SYSLOG"):
+        remedy = f"CAP_SYSLOG, or {remedy}"
+    return Finding(
+        "rights", name, "gap", f"{value}: no addresses of kernel symbols, so stacks and addresses have no names", remedy
+    )
 
 
 # What each capability is for; without CAP_BPF nothing runs.
@@ -190,6 +214,11 @@ _WHAT_FOR = {
     "CAP_BPF": "all programs and maps",
     "CAP_PERFMON": "probes, tracepoints, perf events and whatever reads kernel memory",
     "CAP_NET_ADMIN": "programs of interfaces, sockets and control groups",
+}
+# Programs of few kinds take more.
+_WHAT_SOME_NEED = {
+    "CAP_SYS_ADMIN": 'no uprobes and no USDT probes, but for SEC("uprobe.multi"), and no --stats and --max-overhead',
+    "CAP_NET_RAW": "no socket filters",
 }
 # What matters only to those who are not root. (name, file, values that refuse, what they mean, what lifts that, what to do)
 _SYSCTLS = (
@@ -200,14 +229,6 @@ _SYSCTLS = (
         ": no perf events of the kernel, probes included",
         "CAP_PERFMON",
         "CAP_PERFMON",
-    ),
-    (
-        "kernel.kptr_restrict",
-        "/proc/sys/kernel/kptr_restrict",
-        "12",
-        ": no addresses of kernel symbols, so stacks and addresses have no names",
-        "CAP_SYSLOG",
-        "CAP_SYSLOG, or sysctl kernel.kptr_restrict=1 with it, 0 without",
     ),
     (
         "kernel.unprivileged_bpf_disabled",

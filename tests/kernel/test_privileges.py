@@ -301,6 +301,7 @@ def test_rights_instead_of_root(
     assert outcome.status == 0, outcome.stderr
     unable = with_rights(ordinary_user, *(set(rights) - {lacking}))
     replace(unable, prefix=[*network.prefix, *unable.prefix])(*words).fails("error: ", f"CAP_{lacking.upper()}", "ecli-py doctor")
+    assert f"CAP_{lacking.upper()}" in unable("doctor").stdout
 
 
 def test_a_tracepoint_needs_a_readable_tracefs(ordinary_user: Ecli, hooks_for_anybody: Path) -> None:
@@ -314,6 +315,14 @@ def test_a_tracepoint_needs_a_readable_tracefs(ordinary_user: Ecli, hooks_for_an
     able = with_rights(ordinary_user, "bpf", "perfmon", "net_admin", "dac_read_search")
     outcome = replace(able, prefix=[*mounted, *able.prefix])(*words)
     assert outcome.status == 0, outcome.stderr
+
+
+def test_measuring_takes_a_right_of_its_own(ordinary_user: Ecli, hooks_for_anybody: Path) -> None:
+    user = with_rights(ordinary_user, "bpf", "perfmon", "net_admin")
+    words = ("run", hooks_for_anybody, "--attach", "on_raw_tracepoint=sys_enter", "--stats")
+    said = user(*words).fails("error: cannot measure programs", "hint: run it as root (sudo), or with CAP_SYS_ADMIN; ")
+    assert "it is not the lack of privileges" not in said
+    assert "CAP_SYS_ADMIN                       without it no uprobes" in user("doctor").stdout
 
 
 def test_doctor_names_the_same_rights(ordinary_user: Ecli) -> None:
