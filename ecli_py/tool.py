@@ -69,7 +69,7 @@ class Tool:
         return self._session.optional_programs
 
     def detach(self, program: str) -> None:
-        """Detach one program; the others go on."""
+        """Detach one program; the others go on. One that is pinned stays attached."""
         self._session.detach_program(program)
 
     def events(self, duration_s: float | None = None, count: int | None = None) -> Iterator[Event]:

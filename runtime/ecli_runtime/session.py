@@ -241,9 +241,11 @@ class Session:
         while True:
             before = self._received + self._undecoded
             yield from self._drain()
+            if self._pinned:  # more may come for ever
+                break
             if before == self._received + self._undecoded:
                 # A program that was detached while it ran may hold up what others have sent, until it has sent its own.
-                if not patience or self._pinned or not any(reader.buffer.filled for reader in self._readers):
+                if not patience or not any(reader.buffer.filled for reader in self._readers):
                     break
                 patience -= 1
                 time.sleep(0.001)

@@ -153,6 +153,17 @@ def test_what_is_pinned_needs_no_right_to_stay(pinning: Pinning) -> None:
     wait_gone(held)
 
 
+def test_a_pinned_flood_does_not_keep_the_run(pinning: Pinning) -> None:
+    words = ("--pin", DIRECTORY, "--attach", "on_raw_tracepoint=sys_enter", "--duration", "300ms")
+    with subprocess.Popen([sys.executable, "-c", "import os\nwhile True: os.getpgid(0)"]) as process:
+        try:
+            outcome = pinning.ecli("run", pinning.attaching.package, "--json", *words)
+        finally:
+            process.kill()
+    assert (outcome.status, len(outcome.events) > 1000) == (0, True), outcome.stderr
+    assert pinning.ecli("unpin", DIRECTORY).status == 0
+
+
 def test_no_limit_for_what_stays_attached(pinning: Pinning) -> None:
     words = ("--pin", DIRECTORY, "--max-overhead", "1%", "--attach", "on_xdp=lo")
     outcome = pinning.ecli("run", pinning.attaching.package, *words)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bpf import BPF_SYSCALL
 from tests.cli import Ecli, Running, wait_until
 from tests.conftest import DATA, ROOT
 from tests.corpus_programs import CORPUS
@@ -72,6 +73,37 @@ def test_all_else_is_detached_by_descriptors(networked: Attaching, network: Netw
         assert has_only(running)
         assert running.end(signal.SIGTERM).status == 0
     assert '"xdp"' not in network.run("ip", "-j", "link", "show", "dev", "inside")
+
+
+def test_what_takes_a_program_out_of_a_map_of_sockets_is_kept(attaching: Attaching) -> None:
+    old = replace(attaching, ecli=replace(attaching.ecli, environment={"ECLI_LIBBPF": system_libbpf()}))
+    with old.started("on_message=sockets") as running:
+        if has_only(running):
+            pytest.skip("the system's libbpf attaches it by a link")
+        assert has_only(running, CAP_NET_ADMIN)
+        assert running.end().status == 0
+
+
+# As Linux before 5.19, where bpf(2) asks for CAP_BPF; a filter of system calls cannot ask, so it always refuses. Each step is a
+# struct sock_filter: load the number of the call, then the low half of its first argument; BPF_MAP_GET_NEXT_KEY gets EPERM.
+AS_OLD_KERNELS = """
+import ctypes, struct, sys
+from ecli_runtime.privileges import give_up
+number, low = int(sys.argv[1]), 16 if sys.byteorder == "little" else 20
+steps = [(0x20, 0, 0, 0), (0x15, 0, 3, number), (0x20, 0, 0, low), (0x15, 0, 1, 4), (6, 0, 0, 0x50001), (6, 0, 0, 0x7FFF0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+program = struct.pack("@HP", len(steps), ctypes.addressof(code))
+assert ctypes.CDLL(None, use_errno=True).prctl(22, 2, program, 0, 0) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+give_up(())
+with open("/proc/thread-self/status") as file:
+    print(next(line.split()[1] for line in file if line.startswith("CapEff")))
+"""
+
+
+def test_what_old_kernels_ask_for_is_kept() -> None:
+    words = [sys.executable, "-c", AS_OLD_KERNELS, str(BPF_SYSCALL)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("0000008000000000\n", "")
 
 
 @pytest.fixture(scope="module")
