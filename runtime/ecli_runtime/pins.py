@@ -40,7 +40,13 @@ def check_directory(directory: str) -> None:
         how = f"for example --pin {USUAL}/NAME"
         hint = how if _file_system(USUAL) == "bpf" else f"mount -t bpf bpf {USUAL}; then {how}"
         raise EcliError(f"--pin: {directory} is {there}; pins need one of type bpf", hint)
-    if os.path.isdir(directory) and os.listdir(directory):
+    try:
+        is_empty = not os.path.isdir(directory) or not os.listdir(directory)
+    except OSError as error:
+        raise EcliError(
+            f"--pin: {directory} cannot be read: {error.strerror}", "name a new one, or run it as root (sudo)"
+        ) from error
+    if not is_empty:
         hint = f"`ecli-py unpin {directory}` removes what a run has pinned there" if _is_ours(directory) else "name a new one"
         raise EcliError(f"--pin: {directory} is not empty", hint)
 
@@ -119,8 +125,15 @@ def _remove(path: str) -> None:
 
 
 def _is_ours(directory: str) -> bool:
+    """Tell whether a directory has the mark.
+
+    Raises:
+        PermissionError: It may not be looked into.
+    """
     try:
         return os.readlink(f"{directory}/{_MARK}") == _MADE_BY and _file_system(directory) == "bpf"
+    except PermissionError:
+        raise
     except OSError:
         return False
 
@@ -134,9 +147,9 @@ def unpin(directory: str) -> Iterator[tuple[str, bool]]:
     Raises:
         EcliError: Nothing is pinned there, or it cannot be removed.
     """
-    if not _is_ours(directory):
-        raise EcliError(f"{directory}: no run has pinned anything there", "DIR is that of `ecli-py run --pin DIR`")
     try:
+        if not _is_ours(directory):
+            raise EcliError(f"{directory}: no run has pinned anything there", "DIR is that of `ecli-py run --pin DIR`")
         for part in (_LINKS, _MAPS):
             inside = f"{directory}/{part}"
             if os.path.isdir(inside):  # a run that was killed may not have come that far
@@ -149,7 +162,7 @@ def unpin(directory: str) -> Iterator[tuple[str, bool]]:
         yield from ((name, False) for name in sorted(left - {_LINKS, _MAPS}))
     except OSError as error:
         hint = "run it as root (sudo)" if os.geteuid() else "it may be in use, or mounted read-only"
-        raise EcliError(f"cannot remove {error.filename}: {error.strerror}", hint) from error
+        raise EcliError(f"cannot unpin {error.filename}: {error.strerror}", hint) from error
 
 
 def _unpin_all(inside: str, part: str) -> Iterator[tuple[str, bool]]:

@@ -17,7 +17,7 @@ from tests.cli import Ecli, wait_until
 from tests.conftest import ROOT
 from tests.kernel.conftest import Attaching, Network
 from tests.kernel.test_kill import kept
-from tests.kernel.test_privileges import has_only
+from tests.kernel.test_privileges import has_only, with_rights
 from tests.machine import mounting
 
 pytestmark = [pytest.mark.kernel, pytest.mark.compiler]
@@ -85,6 +85,22 @@ def test_a_pinned_program_still_runs(pinning: Pinning) -> None:
     )
     assert pinning.ecli("unpin", DIRECTORY).status == 0
     wait_gone(held)
+
+
+def test_pins_of_somebody_with_rights(pinning: Pinning, ordinary_user: Ecli) -> None:
+    package = ordinary_user.directory / "hooks.json"
+    package.write_bytes(pinning.attaching.package.read_bytes())
+    package.chmod(0o644)
+    able, unable = with_rights(ordinary_user, "bpf", "net_admin"), with_rights(ordinary_user)
+    able, unable = (replace(each, prefix=[*pinning.ecli.prefix, *each.prefix]) for each in (able, unable))
+    words = ("run", package, "--attach", "on_xdp=lo", "--duration", "10ms", "--pin", DIRECTORY)
+    assert able(*words).status == 0
+    outcome = unable("unpin", DIRECTORY)
+    assert (outcome.status, "link on_xdp (xdp, program " in outcome.stdout) == (0, True), outcome.stderr
+    pinning.run("on_xdp=lo")  # by root
+    unable("unpin", DIRECTORY).fails(f"error: cannot unpin {DIRECTORY}/", "Permission denied", "hint: run it as root (sudo)")
+    able(*words).fails(f"error: --pin: {DIRECTORY} cannot be read: Permission denied", "name a new one")
+    assert pinning.ecli("unpin", DIRECTORY).status == 0
 
 
 def test_without_a_request_nothing_is_pinned(pinning: Pinning) -> None:

@@ -282,7 +282,7 @@ def test_kernel_symbols_are_still_read() -> None:
 
 def with_rights(user: Ecli, *names: str) -> Ecli:
     """Return the command line for an ordinary user with some capabilities."""
-    listed = ",".join(f"+{name}" for name in names)
+    listed = ",".join(f"+{name}" for name in names) or "-all"
     words = ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"]
     return replace(user, user=None, prefix=[*words, "--inh-caps", listed, "--ambient-caps", listed])
 
