@@ -46,7 +46,20 @@ _AT_THE_END = "end"  # --stats without an interval
 _STATUS_LOSS = 3
 _WASM = b"\0asm"
 # What is said to ecli-py of a Wasm module, before it on the command line.
-_MODULE_OPTIONS = ("package", "rest", "attach", "iface", "cgroup", "pid", "binary", "kernel_btf", "duration", "verbose")
+_MODULE_OPTIONS = (
+    "package",
+    "rest",
+    "attach",
+    "iface",
+    "cgroup",
+    "pid",
+    "binary",
+    "kernel_btf",
+    "token",
+    "duration",
+    "keep_privileges",
+    "verbose",
+)
 
 
 def main(words: list[str]) -> int:
@@ -110,12 +123,15 @@ def main(words: list[str]) -> int:
 def _run_module(data: bytes, arguments: Values) -> int:
     """Run a Wasm module; all words behind it are its own."""
     from ecli_py.modules import reject_options, run_module
+    from ecli_runtime.attach.options import AttachOptions
+    from ecli_runtime.wasm.controller.objects import Loading
 
     given = (name for name, value in vars(arguments).items() if value is not None and name not in _MODULE_OPTIONS)
     reject_options([f"--{name.replace('_', '-')}" for name in given])
     duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
     words = [arguments.package, *arguments.rest]
-    return run_module(data, words, _attach_options(arguments), arguments.kernel_btf, duration_s)
+    loading = Loading(_attach_options(arguments) or AttachOptions(), arguments.kernel_btf, arguments.token)
+    return run_module(data, words, loading, duration_s)
 
 
 def _check_pin(arguments: Values) -> None:
