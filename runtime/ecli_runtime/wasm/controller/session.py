@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 GRACE_S = 1.0
 # Names that prebuilt modules of TinyGo are given.
 CALLBACK = "go-callback"
+# Of the thread: that of Wasm is a part of it, and what a C library gives by itself may be less.
+_STACK_BYTES = 8 << 20
 
 
 class Surroundings:
@@ -242,7 +244,9 @@ def run_in_thread(body: Callable[[], int], stop: Stop, grace_s: float) -> int:
             os.eventfd_write(done_fd, 1)
 
     thread = threading.Thread(target=work, name="module", daemon=True)
+    before = threading.stack_size(_STACK_BYTES)
     thread.start()
+    threading.stack_size(before)
     try:
         if not stop.wait_for_end(done_fd, grace_s):
             stop.kill()
