@@ -20,6 +20,7 @@ COMMANDS = {
     "replay": "show the events of a recorded run again",
     "build": "build a package from eBPF C",
     "init": "write a starter for a new tool",
+    "btf": "take the types out of kernel images, for kernels that have none of their own",
     "schema": "print the JSON Schema of a package's events",
     "inspect": "show what a package is and what it can do",
     "unpin": "remove what a run has pinned",
