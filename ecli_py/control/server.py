@@ -104,8 +104,8 @@ class ControlServer:
             client.who = f"process {pid} of user {uid}"
             if uid not in (0, os.geteuid()):
                 self._reply(client, {"error": f"user {uid} may not control this run", "hint": "only its user and root may"})
-            elif len(self._clients) > _MAX_CLIENTS:
-                self._reply(client, {"error": "too many are connected to this run", "hint": "try again"})
+            elif len(self._clients) > _MAX_CLIENTS:  # who means it has sent his request by now
+                self._drop(min(self._clients.values(), key=lambda each: each.deadline))
 
     def _attend(self, client: _Client, events: int) -> None:
         if client.answer is None:

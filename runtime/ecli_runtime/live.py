@@ -14,7 +14,7 @@ from ecli_schemas.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from typing import Literal
 
     from ecli_runtime.btf import Btf
@@ -49,11 +49,13 @@ class LiveGlobals:
     Args:
         loaded: The object; it stays the caller's, and open as long as this is used.
         variables: Its variables.
+        counters: Names of those in which programs count what is lost: they are not for others to set.
     """
 
-    def __init__(self, loaded: LoadedObject, variables: Iterable[Global]) -> None:
+    def __init__(self, loaded: LoadedObject, variables: Iterable[Global], counters: Collection[str] = ()) -> None:
         self._btf: Btf = loaded.btf
         self._sections = {each.data_section: each for each in loaded.maps if each.data_section}
+        self._counters = counters
         self._variables = {each.name: each for each in variables if each.section in self._sections}
 
     def all(self) -> list[LiveGlobal]:
@@ -73,7 +75,7 @@ class LiveGlobals:
             _type_text(self._btf, variable.type_id),
             value,
             range_text(self._btf, variable.type_id),
-            _why_fixed(variable),
+            self._why_fixed(variable),
         )
 
     def get(self, name: str) -> Value:
@@ -132,7 +134,7 @@ class LiveGlobals:
         raise OptionError(f"there is no global variable {name!r}", known)
 
     def _check_settable(self, variable: Global) -> None:
-        why = _why_fixed(variable)
+        why = self._why_fixed(variable)
         if why:
             hint = (
                 "the option of the same name sets it at the start of a run; the author makes it settable by leaving out `const`"
@@ -140,6 +142,13 @@ class LiveGlobals:
             raise OptionError(f"{variable.name} cannot be set: {why}", hint if variable.section != KCONFIG else "")
         if not is_settable(self._btf, variable.type_id):
             raise OptionError(f"{variable.name} cannot be set: it is neither a number, an enumerator nor text")
+
+    def _why_fixed(self, variable: Global) -> str:
+        if variable.section == KCONFIG:
+            return "the kernel's configuration fills it"
+        if variable.section.startswith(_READ_ONLY):
+            return "it is read-only, and was fixed when the program was loaded"
+        return "the program counts in it what is lost" if variable.name in self._counters else ""
 
     def _read(self, variable: Global) -> bytes:
         section = self._sections[variable.section]
@@ -168,14 +177,6 @@ def _mapped(section: LoadedMap) -> mmap.mmap:
         return mmap.mmap(section.fd, section.value_size_bytes, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
     except OSError as error:  # fc9702273e2e
         raise UnsupportedFeatureError("setting a variable of a program at work", "Linux 5.5", os.uname().release) from error
-
-
-def _why_fixed(variable: Global) -> str:
-    if variable.section == KCONFIG:
-        return "the kernel's configuration fills it"
-    if variable.section.startswith(_READ_ONLY):
-        return "it is read-only, and was fixed when the program was loaded"
-    return ""
 
 
 def range_text(btf: Btf, type_id: int) -> str:

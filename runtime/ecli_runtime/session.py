@@ -9,7 +9,7 @@ import time
 from ecli_runtime.decode.choose import make_chooser
 from ecli_runtime.libbpf.object import MAP_TYPE_RINGBUF
 from ecli_runtime.mounts import with_tracefs
-from ecli_runtime.opening import DEFAULT_LATENCY_MS
+from ecli_runtime.opening import DEFAULT_LATENCY_MS, LOST_SUFFIX
 from ecli_runtime.read.ringbuf import RingBuffer
 from ecli_runtime.read.sampler import Sampler
 from ecli_runtime.stream import (
@@ -383,7 +383,8 @@ class Session:
         if self._live is None:
             from ecli_runtime.live import LiveGlobals
 
-            self._live = LiveGlobals(self._object, self._variables)
+            counters = {each.source.name + LOST_SUFFIX for each in self._readers}
+            self._live = LiveGlobals(self._object, self._variables, counters)
         return self._live
 
     def _detach(self) -> None:

@@ -54,7 +54,7 @@ int on_call(struct trace_event_raw_sys_enter *ctx)
 	return 0;
 }
 
-SEC("kprobe/__x64_sys_sched_get_priority_min")
+SEC("raw_tp/sys_enter")
 int on_other(void *ctx)
 {
 	return offset;
