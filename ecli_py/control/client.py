@@ -59,8 +59,7 @@ def find_runs() -> list[Run]:
         with directory:
             for pid in directory.pids():
                 try:
-                    connection = directory.connect(pid, _left(deadline))
-                    connection.sendall(_request({"do": "status"}))
+                    connection = _send(directory, pid, {"do": "status"}, deadline)
                 except ConnectionRefusedError:
                     _remove_stale(directory, pid)
                     continue
@@ -123,9 +122,7 @@ def ask(run: Run, request: dict[str, Any], timeout_s: float = PATIENCE_S) -> dic
             if directory.path != run.path:
                 continue
             try:
-                connection = directory.connect(run.pid, _left(deadline))
-                connection.sendall(_request(request))
-                return _receive(connection, deadline)
+                return _receive(_send(directory, run.pid, request, deadline), deadline)
             except (TimeoutError, BlockingIOError) as error:
                 hint = "it may be stopped, or whoever reads its output does not: `ecli-py ps` shows when it goes on"
                 raise EcliError(f"run {run} does not answer within {timeout_s:.0f} s", hint) from error
@@ -159,8 +156,16 @@ def _ended(run: Run) -> EcliError:
     return EcliError(f"run {run} has ended", "`ecli-py ps` shows those that there are")
 
 
-def _request(request: dict[str, Any]) -> bytes:
-    return json.dumps(request).encode("ascii") + b"\n"
+def _send(directory: Directory, pid: int, request: dict[str, Any], deadline: float) -> socket.socket:
+    """Send a request and return the connection, the caller's; errors as :meth:`Directory.connect`."""
+    connection = directory.connect(pid, _left(deadline))
+    try:
+        connection.settimeout(_left(deadline))
+        connection.sendall(json.dumps(request).encode("ascii") + b"\n")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _left(deadline: float) -> float:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 ROOT_DIRECTORY = "/run/ecli-py"
 _USERS = "/run/user"
 _SUFFIX = ".sock"
-_BACKLOG = 16
+_BACKLOG = 64
+_TIMEVAL = struct.Struct("@ll")  # struct timeval
 _UCRED = struct.Struct("=iII")  # struct ucred: pid, uid, gid (unix(7))
 
 
@@ -155,7 +156,10 @@ class Directory:
         """
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            connection.settimeout(timeout_s)
+            # Without waiting it fails when many are waiting already, and so it does with Python's time-outs.
+            seconds = max(timeout_s, 0.001)
+            wait = _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1e6))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
             connection.connect(self._reach(f"{pid}{_SUFFIX}"))
             self._check_owner(connection, pid)
         except BaseException:

@@ -27,6 +27,9 @@ MAX_REQUEST_BYTES = 1 << 16
 MAX_ANSWER_BYTES = 1 << 20
 _MAX_CLIENTS = 16
 _CLIENT_S = 5.0  # for a request to come whole, and for an answer to be taken
+_DEAF_S = 1.0
+_TOO_LONG = {"error": f"the answer has more than {MAX_ANSWER_BYTES} bytes", "hint": "ask for less"}
+_EXAMPLE = 'for example {"do": "status"}'
 _READ_BYTES = 1 << 14
 
 
@@ -42,6 +45,7 @@ class ControlServer:
         self._answers: Answers | None = None
         self._clients: dict[int, _Client] = {}
         self._ending: list[_Client] = []
+        self._deaf_until = 0.0
         directory = Directory.own(make=True)
         assert directory is not None  # it was made
         self._directory = directory
@@ -51,8 +55,7 @@ class ControlServer:
             self._directory.close()
             raise
         self._epoll = select.epoll()
-        # Not as long as somebody waits: a connection that cannot be accepted, for lack of descriptors, would never let us sleep.
-        self._epoll.register(self._listener, select.EPOLLIN | select.EPOLLET)
+        self._epoll.register(self._listener, select.EPOLLIN)
 
     def start(self, tool: Tool, name: str) -> None:
         """Serve a run, whenever it waits for events.
@@ -72,8 +75,11 @@ class ControlServer:
         """Do what is to be done from time to time; there is nothing to show."""
         if self._answers is not None:
             self._answers.look()
+        now = time.monotonic()
+        if now >= self._deaf_until > 0:
+            self._deaf_until = 0.0
+            self._epoll.modify(self._listener, select.EPOLLIN)
         if self._clients:
-            now = time.monotonic()
             for client in list(self._clients.values()):
                 if now > client.deadline:
                     self._drop(client)
@@ -94,17 +100,17 @@ class ControlServer:
         for _ in range(_MAX_CLIENTS):
             try:
                 connection, _address = self._listener.accept()
-            except OSError:  # there is none left, or it has gone again, or there are too many open files
+            except BlockingIOError:
+                return
+            except OSError:  # there are too many open files: whoever waits would not let us sleep
+                self._deaf_until = time.monotonic() + _DEAF_S
+                self._epoll.modify(self._listener, 0)
                 return
             connection.setblocking(False)
             client = _Client(connection)
             self._clients[connection.fileno()] = client
             self._epoll.register(connection, select.EPOLLIN)
-            pid, uid = peer_of(connection)
-            client.who = f"process {pid} of user {uid}"
-            if uid not in (0, os.geteuid()):
-                self._reply(client, {"error": f"user {uid} may not control this run", "hint": "only its user and root may"})
-            elif len(self._clients) > _MAX_CLIENTS:  # who means it has sent his request by now
+            if len(self._clients) > _MAX_CLIENTS:  # who means it has sent his request by now
                 self._drop(min(self._clients.values(), key=lambda each: each.deadline))
 
     def _attend(self, client: _Client, events: int) -> None:
@@ -123,20 +129,22 @@ class ControlServer:
         except OSError:
             data = b""
         client.request += data
-        line, end, _rest = bytes(client.request).partition(b"\n")
-        if end:
-            self._reply(client, self._answer(client, line))
+        if b"\n" in data:
+            self._reply(client, self._answer(client, bytes(client.request).partition(b"\n")[0]))
         elif not data:
             self._drop(client)
         elif len(client.request) > MAX_REQUEST_BYTES:
-            self._reply(client, {"error": f"a request has one line of at most {MAX_REQUEST_BYTES} bytes"})
+            self._reply(client, {"error": f"a request has one line of at most {MAX_REQUEST_BYTES} bytes", "hint": _EXAMPLE})
 
     def _answer(self, client: _Client, line: bytes) -> dict[str, Any] | None:
         """Return what is to be said; ``None``: nothing before the end of the run."""
         assert self._answers is not None  # nobody finds the socket before
         try:
+            pid, uid = peer_of(client.connection)
+            if uid not in (0, os.geteuid()):
+                return {"error": f"user {uid} may not control this run", "hint": "only its user and root may"}
             request = _parse(line)
-            answer = self._answers.answer(request, client.who)
+            answer = self._answers.answer(request, f"process {pid} of user {uid}")
         except EcliError as error:
             return {"error": str(error), "hint": error.hint}
         return None if request["do"] == "stop" else {"ok": answer}
@@ -149,7 +157,7 @@ class ControlServer:
             self._ending.append(client)
             return
         data = _line(answer)
-        client.answer = memoryview(data if len(data) <= MAX_ANSWER_BYTES else _line({"error": "the answer is too long"}))
+        client.answer = memoryview(data if len(data) <= MAX_ANSWER_BYTES else _line(_TOO_LONG))
         client.deadline = time.monotonic() + _CLIENT_S
         self._epoll.modify(client.connection, select.EPOLLOUT)
         self._send(client)
@@ -194,26 +202,24 @@ class _Client:
         request: What has come of it.
         answer: What is still to be sent of it; ``None``: the request is not there yet.
         deadline: On the monotonic clock.
-        who: Who it is.
     """
 
-    __slots__ = ("answer", "connection", "deadline", "request", "who")
+    __slots__ = ("answer", "connection", "deadline", "request")
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self.request = bytearray()
         self.answer: memoryview | None = None
         self.deadline = time.monotonic() + _CLIENT_S
-        self.who = ""
 
 
 def _parse(line: bytes) -> dict[str, Any]:
     try:
         request = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise EcliError("a request is one line of JSON", '{"do": "status"}') from error
+        raise EcliError("a request is one line of JSON", _EXAMPLE) from error
     if not isinstance(request, dict):
-        raise EcliError("a request is a JSON object", '{"do": "status"}')
+        raise EcliError("a request is a JSON object", _EXAMPLE)
     return request
 
 

@@ -65,11 +65,13 @@ class LiveGlobals:
             LibbpfError: The kernel does not tell.
         """
         settable = [each for each in self._variables.values() if is_settable(self._btf, each.type_id)]
-        return sorted(map(self._describe, settable), key=lambda each: bool(each.fixed))
+        sections = {name: self._read(name) for name in dict.fromkeys(each.section for each in settable)}
+        found = [self._describe(each, sections[each.section]) for each in settable]
+        return sorted(found, key=lambda each: bool(each.fixed))
 
-    def _describe(self, variable: Global) -> LiveGlobal:
-        plan = make_plan(self._btf, variable.type_id)
-        value = make_decoder(plan)(self._read(variable))
+    def _describe(self, variable: Global, section: bytes) -> LiveGlobal:
+        data = section[variable.byte_offset : variable.byte_offset + variable.size_bytes]
+        value = make_decoder(make_plan(self._btf, variable.type_id))(data)
         return LiveGlobal(
             variable.name,
             _type_text(self._btf, variable.type_id),
@@ -85,7 +87,8 @@ class LiveGlobals:
             OptionError: There is no such variable.
             LibbpfError: The kernel does not tell.
         """
-        return self._describe(self._find(name)).value
+        variable = self._find(name)
+        return self._describe(variable, self._read(variable.section)).value
 
     def parse(self, name: str, text: str) -> Value:
         """Turn what a user typed into a value of a variable; errors as :meth:`set`."""
@@ -135,13 +138,13 @@ class LiveGlobals:
 
     def _check_settable(self, variable: Global) -> None:
         why = self._why_fixed(variable)
+        if not why and not is_settable(self._btf, variable.type_id):
+            why = "it is neither a number, an enumerator nor text"
         if why:
-            hint = (
-                "the option of the same name sets it at the start of a run; the author makes it settable by leaving out `const`"
-            )
-            raise OptionError(f"{variable.name} cannot be set: {why}", hint if variable.section != KCONFIG else "")
-        if not is_settable(self._btf, variable.type_id):
-            raise OptionError(f"{variable.name} cannot be set: it is neither a number, an enumerator nor text")
+            hint = "`ecli-py set RUN` shows those that can be"
+            if variable.section.startswith(_READ_ONLY):
+                hint = "its option sets it when a run is started; an author who leaves out `const` lets it be set in a run, too"
+            raise OptionError(f"{variable.name} cannot be set: {why}", hint)
 
     def _why_fixed(self, variable: Global) -> str:
         if variable.section == KCONFIG:
@@ -150,12 +153,12 @@ class LiveGlobals:
             return "it is read-only, and was fixed when the program was loaded"
         return "the program counts in it what is lost" if variable.name in self._counters else ""
 
-    def _read(self, variable: Global) -> bytes:
-        section = self._sections[variable.section]
+    def _read(self, section_name: str) -> bytes:
+        section = self._sections[section_name]
         data = section.lookup(bytes(section.key_size_bytes))
         if data is None:
             raise LibbpfError("bpf_map_lookup_elem", 0, message=f"the kernel does not tell what is in {section.name}")
-        return data[variable.byte_offset : variable.byte_offset + variable.size_bytes]
+        return data
 
     def _write(self, variable: Global, data: bytes) -> None:
         # Not bpf(BPF_MAP_UPDATE_ELEM), which replaces the whole section, and so whatever programs write there meanwhile.

@@ -1,4 +1,4 @@
-"""Control of a run from outside: what `ps`, `stats`, `set`, `pause`, `resume` and `stop` do to it, and what cannot be done to it."""
+"""Control of a run from outside: what `ps`, `stats`, `set`, `pause`, `resume` and `stop` do to it, and what nobody can."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ class Apart:
 
     def connect(self, running: Running) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(30)
         connection.connect(str(self.sockets / f"{running.pid}.sock"))
+        connection.settimeout(30)
         return connection
 
 
@@ -143,7 +143,7 @@ def test_set_changes_what_is_sent(apart: Apart, package: Path) -> None:
         assert third["number"] == 17
         assert variables(apart, str(running.pid))["made"]["value"] == 33
         outcome = running.end()
-    assert f"control: step = 16 (was 1), by process" in outcome.stderr
+    assert "control: step = 16 (was 1), by process" in outcome.stderr
     assert outcome.closing_line.startswith("3 events, 0 lost, ")
 
 
@@ -151,9 +151,7 @@ def test_what_there_is_to_set(apart: Apart, package: Path) -> None:
     with apart.started(package, "--only_pid", "5"):
         found = variables(apart, "control")
         lines = [line.split(maxsplit=3) for line in apart.ecli("set", "control").stdout.splitlines()]
-    assert list(found) == ["made", "marked", "step", "offset", "mode", "label", "only_pid", "events_lost"] or set(found) == {
-        *("made", "marked", "step", "offset", "mode", "label", "only_pid", "events_lost")
-    }
+    assert set(found) == {"made", "marked", "step", "offset", "mode", "label", "only_pid", "events_lost"}
     assert found["offset"] == {"name": "offset", "type": "__s16", "value": -1, "range": "-32768 to 32767", "fixed": ""}
     assert (found["mode"]["type"], found["mode"]["range"]) == ("enum mode", "QUIET, LOUD")
     assert (found["label"]["type"], found["label"]["range"]) == ("char[8]", "at most 7 bytes of text")
@@ -176,14 +174,14 @@ def test_what_there_is_to_set(apart: Apart, package: Path) -> None:
         ("stpe=1", "no global variable 'stpe'", "did you mean step?"),
         ("zzz=1", "no global variable 'zzz'", "variables: events_lost, label"),
         ("only_pid=1", "read-only, and was fixed when the program was loaded", "its option sets it when a run is started"),
-        ("events_lost=0", "the program counts in it what is lost", ""),
-        ("last=1", "neither a number, an enumerator nor text", ""),
+        ("events_lost=0", "the program counts in it what is lost", "`ecli-py set RUN` shows"),
+        ("last=1", "neither a number, an enumerator nor text", "`ecli-py set RUN` shows"),
     ],
 )
 def test_what_cannot_be_set(apart: Apart, package: Path, assignment: str, message: str, hint: str) -> None:
     with apart.started(package) as running:
         before = variables(apart, "control")
-        said = apart.ecli("set", "control", "made=7", assignment).fails(message, hint=bool(hint))
+        said = apart.ecli("set", "control", "made=7", assignment).fails(message)
         assert hint in said
         assert variables(apart, "control") == before  # all or none
         call()
@@ -289,7 +287,7 @@ def test_ps_lists_runs(apart: Apart, package: Path, packages: Path) -> None:
         assert heading.split() == ["PID", "NAME", "AGE", "STATE", "EVENTS", "LOST", "EVENTS/S", "CPU"]
         rows = {int(line.split()[0]): line.split() for line in lines}
         assert set(rows) == {first.pid, second.pid}
-        assert rows[first.pid][1:6:1][:1] == ["control"]
+        assert rows[first.pid][1] == "control"
         assert rows[first.pid][3:6] == ["running", "7", "0"]
         assert rows[second.pid][1] == "execsnoop"
         assert apart.ecli("stop", "execsnoop").status == 0
@@ -337,7 +335,7 @@ def test_stats(apart: Apart, package: Path) -> None:
     (events_map,) = found["maps"]
     assert {
         name: events_map[name] for name in ("name", "received", "filtered", "lost", "undecoded", "reasons", "size_bytes")
-    } == {**{"name": "events", "received": 5, "filtered": 1, "lost": 0, "undecoded": 0, "reasons": {}, "size_bytes": 1 << 18}}
+    } == {"name": "events", "received": 5, "filtered": 1, "lost": 0, "undecoded": 0, "reasons": {}, "size_bytes": 1 << 18}
     assert 0 < events_map["occupancy"] < 0.1
     programs = {each["name"]: each for each in found["programs"]}
     assert programs["on_call"]["runs"] >= 5
@@ -434,10 +432,9 @@ def test_garbage_does_not_disturb_a_run(apart: Apart, package: Path) -> None:
             assert message in answer["error"], (request[:50], answer)
             call()
             wait_events(running, sent)
-        with apart.connect(running) as connection:  # more than anybody reads
-            with pytest.raises((BrokenPipeError, ConnectionResetError)):
-                while True:
-                    connection.sendall(b"y" * (1 << 20))
+        # More than anybody reads.
+        with apart.connect(running) as connection, pytest.raises((BrokenPipeError, ConnectionResetError)):
+            connection.sendall(b"y" * (100 << 20))
         for _ in range(50):  # gone before the answer
             with apart.connect(running) as connection:
                 connection.sendall(b'{"do": "stats"}\n')
@@ -564,17 +561,18 @@ def test_python_has_the_same(package: Path) -> None:
             tool.set("step", -1)
         with pytest.raises(OptionError, match="expected an integer, got 'x'"):
             tool.set("step", "x")
+        states = [tool.paused]
         tool.pause()
-        assert tool.paused
+        states.append(tool.paused)
         call(5)
         tool.resume()
-        assert not tool.paused
+        states.append(tool.paused)
+        assert states == [False, True, False]
         call()
         event = next(stream)
         assert (event["number"], event["step"], event["mode"], event["label"]) == (1, 3, "LOUD", "text")
         assert {each.name: each.value for each in tool.variables()}["made"] == 4
         assert {each.name for each in tool.programs()} == {"on_call", "on_other"}
-        stream.close()
     assert (tool.stats.events, tool.stats.lost) == (2, 0)
     with pytest.raises(ValueError, match="closed"):
         tool.set("step", 1)

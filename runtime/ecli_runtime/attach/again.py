@@ -54,10 +54,10 @@ def rights_to_attach(loaded: LoadedObject, names: Collection[str], needs_tracefs
     types += [_STRUCT_OPS for each in loaded.maps if each.name in names and each.is_struct_ops]
     needed = [CAPABILITIES[name] for name in needed_for(types)]
     admin = CAPABILITIES["CAP_SYS_ADMIN"]
-    # perf_uprobe_event_init asks for it; it stands for CAP_BPF and CAP_PERFMON where those are not held, before Linux 5.8 always.
-    uprobes = any(
-        each.name in names and each.section.lstrip("?").startswith(("uprobe", "uretprobe", "usdt")) for each in loaded.programs
-    )
+    # perf_uprobe_event_init asks for it, uprobe.multi does not; it also stands for CAP_BPF and CAP_PERFMON where those are not
+    # held, before Linux 5.8 always.
+    kinds = {each.section.lstrip("?").partition("/")[0].partition(".s")[0] for each in loaded.programs if each.name in names}
+    uprobes = kinds & {"uprobe", "uretprobe", "usdt"}
     if uprobes or not all(held >> bit & 1 for bit in needed):
         needed.append(admin)
     if needs_tracefs:
