@@ -57,6 +57,8 @@ def find_runs() -> list[Run]:
     asked: list[tuple[int, str, socket.socket | None]] = []
     for directory in Directory.all():
         with directory:
+            if directory.owner == os.geteuid():
+                directory.sweep()
             for pid in directory.pids():
                 try:
                     connection = _send(directory, pid, {"do": "status"}, deadline)

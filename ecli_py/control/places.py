@@ -35,25 +35,30 @@ class Directory:
     """
 
     @classmethod
-    def own(cls, make: bool = False) -> Directory | None:
+    def own(cls) -> Directory | None:
         """Open that of this user; ``None``: there is none.
 
-        Args:
-            make: Make it where there is none.
+        Raises:
+            EcliError: It is no directory, or others may enter it.
+        """
+        return cls._open(_own_path(), os.geteuid())
+
+    @classmethod
+    def make_own(cls) -> Directory:
+        """Open that of this user, after making it if there is none.
 
         Raises:
-            EcliError: It cannot be made, is no directory, or others may enter it.
+            EcliError: It cannot be made; or as :meth:`own`.
         """
         path = _own_path()
-        if make:
-            try:
-                os.mkdir(path, 0o700)
-            except FileExistsError:
-                pass
-            except OSError as error:
-                raise EcliError(f"cannot make the directory {path}: {error.strerror}", f"make {path}, mode 700") from error
-        found = cls._open(path, os.geteuid())
-        if make and found is None:
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise EcliError(f"cannot make the directory {path}: {error.strerror}", f"make {path}, mode 700") from error
+        found = cls.own()
+        if found is None:
             raise EcliError(f"the directory {path} has gone", "run it again")
         return found
 
@@ -105,6 +110,13 @@ class Directory:
         """Return the pids of the runs that have, or had, a socket here."""
         names = os.listdir(self._fd)
         return sorted(int(name.removesuffix(_SUFFIX)) for name in names if re.fullmatch(r"[1-9][0-9]{0,9}\.sock", name))
+
+    def sweep(self) -> None:
+        """Remove what runs have left that were killed before their sockets were published."""
+        for name in os.listdir(self._fd):
+            found = re.fullmatch(r"\.([1-9][0-9]{0,9})\.new", name)
+            if found and not os.path.exists(f"/proc/{found[1]}"):
+                self._remove(name)
 
     def listen(self, pid: int) -> socket.socket:
         """Return a socket for a run, which nobody finds before it is published.

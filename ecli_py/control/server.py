@@ -46,9 +46,7 @@ class ControlServer:
         self._clients: dict[int, _Client] = {}
         self._ending: list[_Client] = []
         self._deaf_until = 0.0
-        directory = Directory.own(make=True)
-        assert directory is not None  # it was made
-        self._directory = directory
+        self._directory = Directory.make_own()
         try:
             self._listener = self._directory.listen(self._pid)
         except BaseException:

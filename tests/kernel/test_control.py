@@ -361,10 +361,12 @@ def test_a_killed_run_leaves_a_socket_that_ps_removes(apart: Apart, package: Pat
         with apart.started(package, name="dead") as dead:
             dead.end(signal.SIGKILL)
         assert (apart.sockets / f"{dead.pid}.sock").exists()
+        for pid in (dead.pid, live.pid):  # of a run that was killed while it started, and of one that is starting
+            (apart.sockets / f".{pid}.new").touch()
         outcome = apart.ecli("ps", "--json")
         assert [each["pid"] for each in json.loads(outcome.stdout)] == [live.pid]
         assert outcome.stderr == f"run {dead.pid} was killed: its socket is removed\n"
-        assert [path.name for path in apart.sockets.iterdir()] == [f"{live.pid}.sock"]
+        assert {path.name for path in apart.sockets.iterdir()} == {f"{live.pid}.sock", f".{live.pid}.new"}
         assert apart.ecli("stop", "control").status == 0
 
 
