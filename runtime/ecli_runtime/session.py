@@ -149,7 +149,7 @@ class Session:
         if pausable:
             from ecli_runtime.attach.again import rights_to_attach
 
-            keep |= rights_to_attach(self._object, self._links_of, self._hooks.needs_tracefs)
+            keep |= rights_to_attach(self._object, self._pausable(), self._hooks.needs_tracefs)
         give_up(keep, self._can_read_maps)
 
     def _can_read_maps(self) -> bool:
@@ -348,11 +348,14 @@ class Session:
             return
         from ecli_runtime.attach.again import check_repeatable
 
-        iterators = {each.name for each in self._object.programs if each.is_iterator}
-        names = frozenset(name for name, links in self._links_of.items() if links and name not in iterators)
+        names = self._pausable()
         check_repeatable(self._object, names)
         self._paused = names
         self._detach_all(names)
+
+    def _pausable(self) -> frozenset[str]:
+        iterators = {each.name for each in self._object.programs if each.is_iterator}
+        return frozenset(name for name, links in self._links_of.items() if links and name not in iterators)
 
     def resume(self) -> None:
         """Attach again what :meth:`pause` has detached, where it was; does nothing when nothing is paused.

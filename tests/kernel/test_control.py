@@ -468,19 +468,22 @@ def test_clients_that_hang_hold_up_nobody(apart: Apart, package: Path) -> None:
 
 
 def test_requests_while_events_flood(apart: Apart, package: Path) -> None:
-    """What is asked for costs no event, and is answered while there are many."""
+    """What is asked for costs no event, and is answered while there are many. What programs write next to it is not touched."""
     flood = [sys.executable, "-Ic", "import os\nfor _ in range(300000): os.sched_get_priority_max(os.SCHED_IDLE)"]
     with apart.started(package, "--ring-size", "64M") as running:
         with subprocess.Popen(flood) as process:
             asked = 0
             while process.poll() is None:
                 assert apart.ask(running, b'{"do": "stats"}\n')["ok"]["state"] == "running"
+                request = {"do": "set", "values": {"marked": "true" if asked % 2 else "false"}}
+                assert "ok" in apart.ask(running, json.dumps(request).encode() + b"\n")
                 asked += 1
             assert process.returncode == 0
         stopped = apart.ecli("stop", "control")
         outcome = running.wait()
     assert asked > 3
-    assert len(outcome.events) == 300_000
+    assert [event["number"] for event in outcome.events] == list(range(300_000))
+    assert {event["marked"] for event in outcome.events} == {False, True}
     assert " 300000 events, 0 lost, " in stopped.stdout
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,21 +18,24 @@ from tests.bpf import held_by
 from tests.cli import Ecli, Running, wait_until
 from tests.kernel.conftest import Attaching, Cgroup, Network
 from tests.kernel.test_attach_network import CONGESTION, congestion_controls
+from tests.kernel.test_attach_tracing import PROGRAM
 from tests.kernel.test_control import DROPPING, events
 from tests.kernel.test_privileges import sets_of_threads
+from tests.machine import NOBODY, missing, mounting
 
 pytestmark = [pytest.mark.kernel, pytest.mark.compiler]
 
 CAP_DAC_READ_SEARCH, CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = (
     1 << bit for bit in (2, 12, 13, 21, 38, 39)
 )
+PROCESSES = 1 << 2 | 1 << 19  # CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE
 NETWORK, TRACING = CAP_BPF | CAP_NET_ADMIN, CAP_BPF | CAP_PERFMON
 HOOKS = {
     "on_raw_tracepoint=sys_enter": TRACING,
     "on_tp_btf=sched_switch": TRACING,
     "on_perf_event": TRACING,
-    "on_uprobe=libc:getpgid": TRACING | CAP_SYS_ADMIN,
-    "on_uprobe_multi=libc:getpg*": TRACING,
+    "on_uprobe=libc:getpgid": TRACING | CAP_SYS_ADMIN | PROCESSES,
+    "on_uprobe_multi=libc:getpg*": TRACING | PROCESSES,
     "on_xdp=inside": NETWORK,
     "on_tc=inside": NETWORK,
     "on_tc=inside:clsact": NETWORK,
@@ -67,6 +73,35 @@ def test_each_hook(networked: Attaching, network: Network, cgroup: Cgroup, targe
         assert bool(network.run("tc", "filter", "show", "dev", "inside", "ingress")) == bool(filters)
         assert running.end().status == 0
     assert network.run("tc", "qdisc", "show", "dev", "inside") == before
+
+
+@pytest.fixture
+def contained(tmp_path: Path) -> Iterator[tuple[Path, int]]:
+    """A program that is only there for another user's process, in its mount namespace: its path there, and the process."""
+    cc = shutil.which("cc") or missing("C compiler (cc)")
+    (tmp_path / "shop.c").write_text(PROGRAM)
+    subprocess.run([cc, "-O2", "-o", tmp_path / "shop", tmp_path / "shop.c"], check=True)
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    script = f"cp ../shop . && chown -R {NOBODY} . && chmod 700 . && exec setpriv --reuid {NOBODY} {inside}/shop"
+    words = [*mounting(tmpfs=str(inside)), "sh", "-ec", f"cd {inside}; {script}"]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "shop\n", "the program")
+        yield inside / "shop", process.pid
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("target", ["on_uprobe=SHOP:twice@PID", "on_uprobe_multi=SHOP:twi*@PID", "on_usdt=SHOP:shop:sale@PID"])
+def test_a_binary_that_only_its_process_sees(attaching: Attaching, contained: tuple[Path, int], target: str) -> None:
+    target = target.replace("SHOP", str(contained[0])).replace("PID", str(contained[1]))
+    with attaching.started(target, words=("--control", DROPPING)) as running:
+        assert attaching.ecli("pause", str(running.pid)).status == 0
+        outcome = attaching.ecli("resume", str(running.pid))
+        assert outcome.status == 0, outcome.stderr
+        assert running.end().status == 0
 
 
 def test_packets_are_seen_before_and_after(networked: Attaching, network: Network) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _EXT, _STRUCT_OPS = 28, 27  # enum bpf_prog_type, include/uapi/linux/bpf.h
 _F_LINK = 1 << 13  # BPF_F_LINK, there
+_CAP_DAC_READ_SEARCH, _CAP_SYS_PTRACE, _CAP_SYS_ADMIN = 2, 19, 21  # include/uapi/linux/capability.h
 
 
 def check_repeatable(loaded: LoadedObject, names: Collection[str]) -> None:
@@ -50,16 +51,17 @@ def rights_to_attach(loaded: LoadedObject, names: Collection[str], needs_tracefs
         needs_tracefs: libbpf looks up some of them in tracefs.
     """
     held = held_capabilities()
-    types = [program.type for program in loaded.programs if program.name in names]
+    programs = [each for each in loaded.programs if each.name in names]
+    types = [each.type for each in programs]
     types += [_STRUCT_OPS for each in loaded.maps if each.name in names and each.is_struct_ops]
-    needed = [CAPABILITIES[name] for name in needed_for(types)]
-    admin = CAPABILITIES["CAP_SYS_ADMIN"]
-    # perf_uprobe_event_init asks for it, uprobe.multi does not; it also stands for CAP_BPF and CAP_PERFMON where those are not
-    # held, before Linux 5.8 always.
-    kinds = {each.section.lstrip("?").partition("/")[0].partition(".s")[0] for each in loaded.programs if each.name in names}
-    uprobes = kinds & {"uprobe", "uretprobe", "usdt"}
-    if uprobes or not all(held >> bit & 1 for bit in needed):
-        needed.append(admin)
+    needed = {CAPABILITIES[name] for name in needed_for(types)}
+    if not all(held >> bit & 1 for bit in needed):
+        needed.add(_CAP_SYS_ADMIN)  # it stands for CAP_BPF and CAP_PERFMON, before Linux 5.8 always
+    kinds = {each.section.lstrip("?").partition("/")[0].removesuffix(".s") for each in programs}
+    if kinds & {"uprobe", "uretprobe", "usdt"}:
+        needed.add(_CAP_SYS_ADMIN)  # perf_uprobe_event_init asks for it
+    if any(each.startswith(("uprobe", "uretprobe", "usdt")) for each in kinds):
+        needed |= {_CAP_SYS_PTRACE, _CAP_DAC_READ_SEARCH}  # binaries are others', or only seen by their processes
     if needs_tracefs:
-        needed.append(CAPABILITIES["CAP_DAC_READ_SEARCH"] if has_tracefs() else admin)  # to mount it
+        needed.add(_CAP_DAC_READ_SEARCH if has_tracefs() else _CAP_SYS_ADMIN)  # the latter mounts it
     return frozenset(bit for bit in needed if held >> bit & 1)
