@@ -193,6 +193,10 @@ def _add_run_options(command: Arguments) -> None:
                 "help": "what programs and ecli-py may use of one CPU (1%%): detach optional programs above that, or end the run",
             },
         ),
+        (
+            "--control",
+            {"action": "store_true", "help": "let `ecli-py ps`, `set`, `pause`, `resume`, `stop` and `stats` reach the run"},
+        ),
         ("--duration", {"metavar": "TIME", "help": "end after this time: 5, 5s, 500ms, 2m, 1h"}),
         ("--interval", {"metavar": "TIME", "help": "how often maps are read, instead of what the package says: 1s, 200ms"}),
         (
@@ -212,10 +216,6 @@ def _add_run_options(command: Arguments) -> None:
         ("--pid", {"metavar": "PID", "help": "process that is watched by uprobes, USDT, perf events and iterators over tasks"}),
         ("--binary", {"metavar": "PATH", "help": "binary or library of uprobes and USDT probes that say none"}),
         ("--disable", {"action": "append", "metavar": "PROG", "help": "leave out a program; repeatable"}),
-        (
-            "--control",
-            {"action": "store_true", "help": "let `ecli-py ps`, `set`, `pause`, `resume`, `stop` and `stats` reach the run"},
-        ),
         ("--drop-privileges", {"action": "store_true", "help": "give up all capabilities when the programs are attached"}),
         ("--kernel-btf", {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),
         ("--verbose", {"action": "store_true", "help": "show what libbpf and the verifier say"}),

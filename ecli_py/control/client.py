@@ -23,6 +23,7 @@ PATIENCE_S = 5.0  # for an answer
 END_S = 60.0  # for a run to end: what is queued is shown first
 _LIST_S = 2.0  # for all runs together to say what they are
 _READ_BYTES = 1 << 16
+_GREATEST = 1 << 64
 
 
 class Run:
@@ -142,16 +143,21 @@ def understood(reader: Callable[[dict[str, Any]], T], answer: dict[str, Any]) ->
     try:
         return reader(answer)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise EcliError("what answers is no run of this version of ecli-py", "`ecli-py --version` says which this is") from error
+        raise _no_run() from error
 
 
 def _checked_status(status: dict[str, Any]) -> dict[str, Any]:
     """Return a status whose members are as docs/control.md says; more of them may come."""
-    kinds = {"name": str, "state": str, "age_s": (int, float), "events": int, "lost": int, "events_per_s": (int, float)}
-    for name, kind in {**kinds, "cpu": (int, float)}.items():
-        if not isinstance(status[name], kind):  # type: ignore[arg-type]
-            raise TypeError(name)
+    texts, counts, quantities = ("name", "state"), ("events", "lost"), ("age_s", "events_per_s", "cpu")
+    if not all(isinstance(status[name], str) for name in texts) or not all(isinstance(status[name], int) for name in counts):
+        raise TypeError
+    if not all(0 <= status[name] < _GREATEST for name in (*counts, *quantities)):  # neither infinite nor none
+        raise ValueError
     return status
+
+
+def _no_run() -> EcliError:
+    return EcliError("what answers is no run of this version of ecli-py", "`ecli-py --version` says which this is")
 
 
 def _ended(run: Run) -> EcliError:
@@ -190,14 +196,14 @@ def _receive(connection: socket.socket, deadline: float) -> dict[str, Any]:
                 raise ConnectionResetError
             data += part
             if len(data) > MAX_ANSWER_BYTES:
-                raise EcliError("what answers is no run of ecli-py")
+                raise _no_run()
     try:
         answer = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise EcliError("what answers is no run of ecli-py") from error
+        raise _no_run() from error
     if isinstance(answer, dict) and isinstance(answer.get("ok"), dict):
         ok: dict[str, Any] = answer["ok"]
         return ok
     if isinstance(answer, dict) and isinstance(answer.get("error"), str):
         raise EcliError(answer["error"], str(answer.get("hint") or ""))
-    raise EcliError("what answers is no run of ecli-py")
+    raise _no_run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -498,6 +500,82 @@ def test_a_run_that_does_not_answer(apart: Apart, package: Path) -> None:
         running.process.send_signal(signal.SIGCONT)
         wait_until(lambda: "running" in apart.ecli("ps").stdout or "paused" in apart.ecli("ps").stdout, "an answer")
         assert running.end().status == 0
+
+
+STATUS = {"name": "x\x1b[31m\n", "state": "run\x1bning", "age_s": 1, "events": 1, "lost": 0, "events_per_s": 0.0, "cpu": 0.0}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"\n",
+        b"[1]\n",
+        b'{"ok": 5}\n',
+        b'{"error": 5}\n',
+        b'{"ok": {}}\n',
+        b'{"ok": {"maps": [[]], "set": {"a": 1}, "name": [], "events": "many"}}\n',
+        b"[" * 100_000 + b"\n",
+        b"x" * (3 << 20),
+        json.dumps({"ok": {**STATUS, "cpu": "all"}}).encode() + b"\n",
+        json.dumps({"ok": {**STATUS, "age_s": 1e400}}).encode() + b"\n",
+    ],
+)
+def test_what_answers_and_is_no_run(apart: Apart, answer: bytes) -> None:
+    apart.sockets.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(apart.sockets / "4711.sock"))
+        server.listen()
+        thread = threading.Thread(target=serve, args=(server, answer))
+        thread.start()
+        try:
+            outcome = apart.ecli("ps")
+            assert (outcome.status, outcome.stderr) == (0, "")
+            assert outcome.stdout.splitlines()[1].split()[0] == "4711"
+            for words in (("stats", "4711"), ("set", "4711"), ("set", "4711", "a=1"), ("stop", "4711")):
+                apart.ecli(*words).fails("4711" if not answer else "what answers is no run of")
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def test_a_status_cannot_harm_a_terminal(apart: Apart) -> None:
+    apart.sockets.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(apart.sockets / "4711.sock"))
+        server.listen()
+        thread = threading.Thread(target=serve, args=(server, json.dumps({"ok": STATUS}).encode() + b"\n"))
+        thread.start()
+        try:
+            said = [apart.ecli("ps").stdout, apart.ecli("stop", "nothing").stderr, apart.ecli("pause", "4711").stdout]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+    assert all("\\x1b[31m" in each and "\x1b" not in each for each in said), said
+
+
+def serve(server: socket.socket, answer: bytes) -> None:
+    """Give each request the same answer, until the socket is shut down."""
+    while True:
+        try:
+            connection, _address = server.accept()
+        except OSError:
+            return
+        with connection, contextlib.suppress(OSError):
+            connection.recv(1 << 16)
+            connection.sendall(answer)
+
+
+def test_a_pipe_that_nobody_reads_any_more(apart: Apart, package: Path) -> None:
+    words = [*apart.prefix, sys.executable, "-m", "ecli_py", "run", str(package), "--json", "--control"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stderr.readline() == b"attached\n"
+        process.stdout.close()
+        call()
+        assert process.wait(30) == 0
+    assert list(apart.sockets.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["link", "file", "owner", "mode"])
