@@ -120,7 +120,7 @@ class LiveGlobals:
             raise OptionError(f"{variable.name}: {error}", self._hint(variable)) from error
         section = self._sections[variable.section]
         if len(data) != variable.size_bytes or variable.byte_offset + len(data) > section.value_size_bytes:
-            raise BtfError(f"variable {variable.name!r} is not where its section ends or begins", "build the package again")
+            raise BtfError(f"variable {variable.name!r} does not fit into section {variable.section}", "build the package again")
         return data
 
     def _hint(self, variable: Global) -> str:
