@@ -29,8 +29,6 @@ from tests.machine import NOBODY, mounting, need_compiler, need_kernel
 
 pytestmark = [pytest.mark.kernel, pytest.mark.compiler]
 
-DROPPING = "--drop-privileges"
-
 
 def call(count: int = 1) -> None:
     """Make system calls that the package reports: one event each."""
@@ -125,7 +123,7 @@ def variables(apart: Apart, run: str) -> dict[str, Any]:
 
 
 def test_set_changes_what_is_sent(apart: Apart, package: Path) -> None:
-    with apart.started(package, DROPPING) as running:
+    with apart.started(package) as running:
         call()
         wait_events(running, 1)
         words = ("step=0x10", "mode=LOUD", "label=new", "marked=yes", "offset=-32768")
@@ -195,7 +193,7 @@ def test_what_is_no_assignment(apart: Apart, package: Path) -> None:
     assert (outcome.status, "expected NAME=VALUE, got 'step'" in outcome.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("words", [(), (DROPPING,)])
+@pytest.mark.parametrize("words", [(), ("--keep-privileges",)])
 def test_paused_programs_do_not_run_and_go_on_where_they_were(apart: Apart, package: Path, words: tuple[str, ...]) -> None:
     with apart.started(package, *words) as running:
         call(2)
@@ -621,7 +619,7 @@ def test_runs_of_an_ordinary_user(apart: Apart, ordinary_user: Ecli, hooks: Path
     replace(user, environment={**environment, "XDG_RUNTIME_DIR": ""})("run", copy, "--control", *attach).fails(
         "XDG_RUNTIME_DIR is not set"
     )
-    with user.start("run", copy, "--json", "--control", DROPPING, *attach) as running:
+    with user.start("run", copy, "--json", "--control", *attach) as running:
         assert user("pause", "hooks").status == 0
         assert held_by(running.pid)["link"] == set()
         assert user("resume", "hooks").status == 0

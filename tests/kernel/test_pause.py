@@ -19,7 +19,7 @@ from tests.cli import Ecli, Running, wait_until
 from tests.kernel.conftest import Attaching, Cgroup, Network
 from tests.kernel.test_attach_network import CONGESTION, congestion_controls
 from tests.kernel.test_attach_tracing import PROGRAM
-from tests.kernel.test_control import DROPPING, events
+from tests.kernel.test_control import events
 from tests.kernel.test_privileges import sets_of_threads
 from tests.machine import NOBODY, missing, mounting
 
@@ -57,8 +57,7 @@ def links(running: Running) -> int:
 def test_each_hook(networked: Attaching, network: Network, cgroup: Cgroup, target: str, rights: int) -> None:
     """In /run of the machine: what is asked for by its pid disturbs nobody."""
     before = network.run("tc", "qdisc", "show", "dev", "inside")
-    words = ("--control", DROPPING)
-    with networked.started(target.replace("CGROUP", str(cgroup.path)), words=words) as running:
+    with networked.started(target.replace("CGROUP", str(cgroup.path)), words=("--control",)) as running:
         held = links(running)
         for each in sets_of_threads(running.pid):
             assert each["CapEff"] == rights, hex(each["CapEff"])
@@ -97,7 +96,7 @@ def contained(tmp_path: Path) -> Iterator[tuple[Path, int]]:
 @pytest.mark.parametrize("target", ["on_uprobe=SHOP:twice@PID", "on_uprobe_multi=SHOP:twi*@PID", "on_usdt=SHOP:shop:sale@PID"])
 def test_a_binary_that_only_its_process_sees(attaching: Attaching, contained: tuple[Path, int], target: str) -> None:
     target = target.replace("SHOP", str(contained[0])).replace("PID", str(contained[1]))
-    with attaching.started(target, words=("--control", DROPPING)) as running:
+    with attaching.started(target, words=("--control",)) as running:
         assert attaching.ecli("pause", str(running.pid)).status == 0
         outcome = attaching.ecli("resume", str(running.pid))
         assert outcome.status == 0, outcome.stderr
@@ -105,7 +104,7 @@ def test_a_binary_that_only_its_process_sees(attaching: Attaching, contained: tu
 
 
 def test_packets_are_seen_before_and_after(networked: Attaching, network: Network) -> None:
-    with networked.started("on_xdp=inside", words=("--control", DROPPING)) as running:
+    with networked.started("on_xdp=inside", words=("--control",)) as running:
 
         def seen() -> bool:
             network.send()
@@ -155,12 +154,14 @@ def test_a_replaced_function_cannot_be_paused(networked: Attaching, network: Net
 
 
 def test_callbacks(build: Ecli, network: Network) -> None:
-    (build.directory / "tool.bpf.c").write_text(CONGESTION.replace("SECTION", ".struct_ops.link"))
+    (build.directory / "tool.bpf.c").write_text(
+        CONGESTION.replace("SECTION", ".struct_ops.link").replace("ecli_test", "ecli_pause")
+    )
     assert build("build", "tool.bpf.c").status == 0
-    with replace(build, prefix=network.prefix).start("run", "tool.json", "--json", "--control", DROPPING) as running:
+    with replace(build, prefix=network.prefix).start("run", "tool.json", "--json", "--control") as running:
         assert build("pause", str(running.pid)).status == 0
-        wait_until(lambda: "ecli_test" not in congestion_controls(), "the callbacks to go")
+        wait_until(lambda: "ecli_pause" not in congestion_controls(), "the callbacks to go")
         outcome = build("resume", str(running.pid))
         assert outcome.status == 0, outcome.stderr
-        assert "ecli_test" in congestion_controls()
+        assert "ecli_pause" in congestion_controls()
         assert running.end().status == 0

@@ -6,6 +6,7 @@ from ecli_runtime.errors import TargetError
 from ecli_runtime.libbpf._ffi import lib
 from ecli_runtime.mounts import has_tracefs
 from ecli_runtime.permissions import CAPABILITIES, held_capabilities, needed_for
+from ecli_runtime.privileges import CAP_DAC_READ_SEARCH, CAP_SYS_ADMIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 _EXT, _STRUCT_OPS = 28, 27  # enum bpf_prog_type, include/uapi/linux/bpf.h
 _F_LINK = 1 << 13  # BPF_F_LINK, there
-_CAP_DAC_READ_SEARCH, _CAP_SYS_PTRACE, _CAP_SYS_ADMIN = 2, 19, 21  # include/uapi/linux/capability.h
+_CAP_SYS_PTRACE = 19  # include/uapi/linux/capability.h
 
 
 def check_repeatable(loaded: LoadedObject, names: Collection[str]) -> None:
@@ -56,12 +57,12 @@ def rights_to_attach(loaded: LoadedObject, names: Collection[str], needs_tracefs
     types += [_STRUCT_OPS for each in loaded.maps if each.name in names and each.is_struct_ops]
     needed = {CAPABILITIES[name] for name in needed_for(types)}
     if not all(held >> bit & 1 for bit in needed):
-        needed.add(_CAP_SYS_ADMIN)  # it stands for CAP_BPF and CAP_PERFMON, before Linux 5.8 always
+        needed.add(CAP_SYS_ADMIN)  # it stands for CAP_BPF and CAP_PERFMON, before Linux 5.8 always
     kinds = {each.section.lstrip("?").partition("/")[0].removesuffix(".s") for each in programs}
     if kinds & {"uprobe", "uretprobe", "usdt"}:
-        needed.add(_CAP_SYS_ADMIN)  # perf_uprobe_event_init asks for it
+        needed.add(CAP_SYS_ADMIN)  # perf_uprobe_event_init asks for it
     if any(each.startswith(("uprobe", "uretprobe", "usdt")) for each in kinds):
-        needed |= {_CAP_SYS_PTRACE, _CAP_DAC_READ_SEARCH}  # binaries are others', or only seen by their processes
+        needed |= {_CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH}  # binaries are others', or only seen by their processes
     if needs_tracefs:
-        needed.add(_CAP_DAC_READ_SEARCH if has_tracefs() else _CAP_SYS_ADMIN)  # the latter mounts it
+        needed.add(CAP_DAC_READ_SEARCH if has_tracefs() else CAP_SYS_ADMIN)  # the latter mounts it
     return frozenset(bit for bit in needed if held >> bit & 1)
