@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import signal
-import socket
-import stat
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,97 +16,10 @@ import pytest
 import ecli_py
 from ecli_runtime.errors import OptionError
 from tests.bpf import held_by, wait_gone
-from tests.cli import Ecli, Running, wait_until
-from tests.conftest import DATA
-from tests.machine import NOBODY, mounting, need_compiler, need_kernel
+from tests.cli import Ecli, wait_until
+from tests.control import Apart, call, events, wait_events
 
 pytestmark = [pytest.mark.kernel, pytest.mark.compiler]
-
-
-def call(count: int = 1) -> None:
-    """Make system calls that the package reports: one event each."""
-    for _ in range(count):
-        os.sched_get_priority_max(os.SCHED_IDLE)
-
-
-@pytest.fixture(scope="session")
-def package(tmp_path_factory: pytest.TempPathFactory, caches: dict[str, str]) -> Path:
-    """A package named ``control``, with variables of each kind and two programs."""
-    need_kernel()
-    need_compiler()
-    directory = tmp_path_factory.mktemp("control")
-    outcome = Ecli(directory, environment=caches)("build", DATA / "control.bpf.c", "-o", "control.json")
-    assert outcome.status == 0, outcome.stderr
-    return directory / "control.json"
-
-
-@dataclass(frozen=True)
-class Apart:
-    """A mount namespace with an empty /run, so that there are no runs but those of the test.
-
-    Attributes:
-        prefix: Words that start a command in it.
-        run: Its /run, as others reach it.
-        ecli: The command line, in it.
-    """
-
-    prefix: list[str]
-    run: Path
-    ecli: Ecli
-
-    @property
-    def sockets(self) -> Path:
-        return self.run / "ecli-py"
-
-    @contextmanager
-    def started(self, package: Path, *words: str, name: str = "one") -> Iterator[Running]:
-        """Start a run that is open for control; several at a time need names of their own."""
-        directory = self.ecli.directory / name
-        directory.mkdir(exist_ok=True)
-        with replace(self.ecli, directory=directory).start("run", package, "--json", "--control", *words) as running:
-            yield running
-
-    def ask(self, running: Running, request: bytes) -> dict[str, Any]:
-        """Send bytes to the socket of a run and return its answer."""
-        with self.connect(running) as connection:
-            connection.sendall(request)
-            return answer_of(connection)
-
-    def connect(self, running: Running) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX)
-        connection.connect(str(self.sockets / f"{running.pid}.sock"))
-        connection.settimeout(30)
-        return connection
-
-
-def answer_of(connection: socket.socket) -> dict[str, Any]:
-    with connection.makefile("rb") as stream:
-        found: dict[str, Any] = json.loads(stream.read())
-        return found
-
-
-@pytest.fixture
-def apart(ecli: Ecli) -> Iterator[Apart]:
-    holder = subprocess.Popen([*mounting(tmpfs="/run"), "sleep", "infinity"])
-    try:
-        comm = Path(f"/proc/{holder.pid}/comm")
-        wait_until(lambda: comm.read_text() == "sleep\n", "the mount")
-        prefix = ["nsenter", f"--mount=/proc/{holder.pid}/ns/mnt", f"--wdns={ecli.directory}"]
-        yield Apart(prefix, Path(f"/proc/{holder.pid}/root/run"), replace(ecli, prefix=prefix))
-    finally:
-        holder.kill()
-        holder.wait()
-
-
-def events(running: Running) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in running.stdout.splitlines(keepends=True) if line.endswith("\n")]
-
-
-def wait_events(running: Running, count: int) -> list[dict[str, Any]]:
-    """Wait for so many events in all, and return them."""
-    wait_until(lambda: len(events(running)) >= count, f"{count} events")
-    assert len(events(running)) == count
-    return events(running)
 
 
 def variables(apart: Apart, run: str) -> dict[str, Any]:
@@ -122,8 +28,8 @@ def variables(apart: Apart, run: str) -> dict[str, Any]:
     return {each["name"]: each for each in json.loads(outcome.stdout)["variables"]}
 
 
-def test_set_changes_what_is_sent(apart: Apart, package: Path) -> None:
-    with apart.started(package) as running:
+def test_set_changes_what_is_sent(apart: Apart, controllable: Path) -> None:
+    with apart.started(controllable) as running:
         call()
         wait_events(running, 1)
         words = ("step=0x10", "mode=LOUD", "label=new", "marked=yes", "offset=-32768")
@@ -147,8 +53,8 @@ def test_set_changes_what_is_sent(apart: Apart, package: Path) -> None:
     assert outcome.closing_line.startswith("3 events, 0 lost, ")
 
 
-def test_what_there_is_to_set(apart: Apart, package: Path) -> None:
-    with apart.started(package, "--only_pid", "5"):
+def test_what_there_is_to_set(apart: Apart, controllable: Path) -> None:
+    with apart.started(controllable, "--only_pid", "5"):
         found = variables(apart, "control")
         lines = [line.split(maxsplit=3) for line in apart.ecli("set", "control").stdout.splitlines()]
     assert set(found) == {"made", "marked", "step", "offset", "mode", "label", "only_pid", "events_lost"}
@@ -178,8 +84,8 @@ def test_what_there_is_to_set(apart: Apart, package: Path) -> None:
         ("last=1", "neither a number, an enumerator nor text", "`ecli-py set RUN` shows"),
     ],
 )
-def test_what_cannot_be_set(apart: Apart, package: Path, assignment: str, message: str, hint: str) -> None:
-    with apart.started(package) as running:
+def test_what_cannot_be_set(apart: Apart, controllable: Path, assignment: str, message: str, hint: str) -> None:
+    with apart.started(controllable) as running:
         before = variables(apart, "control")
         said = apart.ecli("set", "control", "made=7", assignment).fails(message)
         assert hint in said
@@ -188,14 +94,14 @@ def test_what_cannot_be_set(apart: Apart, package: Path, assignment: str, messag
         assert wait_events(running, 1)[0]["number"] == 0
 
 
-def test_what_is_no_assignment(apart: Apart, package: Path) -> None:
+def test_what_is_no_assignment(apart: Apart, controllable: Path) -> None:
     outcome = apart.ecli("set", "control", "step")
     assert (outcome.status, "expected NAME=VALUE, got 'step'" in outcome.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("words", [(), ("--keep-privileges",)])
-def test_paused_programs_do_not_run_and_go_on_where_they_were(apart: Apart, package: Path, words: tuple[str, ...]) -> None:
-    with apart.started(package, *words) as running:
+def test_paused_programs_do_not_run_and_go_on_where_they_were(apart: Apart, controllable: Path, words: tuple[str, ...]) -> None:
+    with apart.started(controllable, *words) as running:
         call(2)
         wait_events(running, 2)
         held = held_by(running.pid)
@@ -226,8 +132,8 @@ def test_paused_programs_do_not_run_and_go_on_where_they_were(apart: Apart, pack
     ]
 
 
-def test_a_paused_run_ends_in_order(apart: Apart, package: Path) -> None:
-    with apart.started(package) as running:
+def test_a_paused_run_ends_in_order(apart: Apart, controllable: Path) -> None:
+    with apart.started(controllable) as running:
         assert apart.ecli("pause", "control").status == 0
         held = held_by(running.pid)
         outcome = running.end(signal.SIGTERM)
@@ -246,8 +152,8 @@ def test_maps_are_not_read_while_paused(apart: Apart, packages: Path) -> None:
         wait_until(lambda: len(events(running)) > before, "readings")
 
 
-def test_stop_returns_when_all_is_over(apart: Apart, package: Path) -> None:
-    with apart.started(package) as running:
+def test_stop_returns_when_all_is_over(apart: Apart, controllable: Path) -> None:
+    with apart.started(controllable) as running:
         call(3)
         held = held_by(running.pid)
         stopped = apart.ecli("stop", "control")
@@ -262,8 +168,8 @@ def test_stop_returns_when_all_is_over(apart: Apart, package: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_leaves_no_socket(apart: Apart, package: Path, number: signal.Signals) -> None:
-    with apart.started(package) as running:
+def test_a_signal_leaves_no_socket(apart: Apart, controllable: Path, number: signal.Signals) -> None:
+    with apart.started(controllable) as running:
         assert (apart.sockets / f"{running.pid}.sock").exists()
         assert running.end(number).status == 0
     assert list(apart.sockets.iterdir()) == []
@@ -274,13 +180,13 @@ def test_a_run_that_does_not_start_leaves_no_socket(apart: Apart, hooks: Path) -
     assert list(apart.sockets.iterdir()) == []
 
 
-def test_ps_lists_runs(apart: Apart, package: Path, packages: Path) -> None:
+def test_ps_lists_runs(apart: Apart, controllable: Path, packages: Path) -> None:
     assert apart.ecli("ps").stderr == "no run is open for control; `ecli-py run --control` opens one\n"
     assert json.loads(apart.ecli("ps", "--json").stdout) == []
     with ExitStack() as stack:
-        first = stack.enter_context(apart.started(package, name="first"))
+        first = stack.enter_context(apart.started(controllable, name="first"))
         second = stack.enter_context(apart.started(packages / "execsnoop.json", name="second"))
-        stack.enter_context(Ecli(apart.ecli.directory, prefix=apart.prefix).start("run", package))  # not open
+        stack.enter_context(Ecli(apart.ecli.directory, prefix=apart.prefix).start("run", controllable))  # not open
         call(7)
         wait_events(first, 7)
         heading, *lines = apart.ecli("ps").stdout.splitlines()
@@ -297,8 +203,8 @@ def test_ps_lists_runs(apart: Apart, package: Path, packages: Path) -> None:
         assert 0 <= status["cpu"] < 2
 
 
-def test_events_per_second(apart: Apart, package: Path) -> None:
-    with apart.started(package) as running:
+def test_events_per_second(apart: Apart, controllable: Path) -> None:
+    with apart.started(controllable) as running:
 
         def rate() -> float:
             call(200)
@@ -310,8 +216,8 @@ def test_events_per_second(apart: Apart, package: Path) -> None:
         wait_until(lambda: apart.ask(running, b'{"do": "status"}\n')["ok"]["events_per_s"] == 0, "quiet")
 
 
-def test_a_name_that_two_have(apart: Apart, package: Path) -> None:
-    with apart.started(package, name="first") as first, apart.started(package, name="second") as second:
+def test_a_name_that_two_have(apart: Apart, controllable: Path) -> None:
+    with apart.started(controllable, name="first") as first, apart.started(controllable, name="second") as second:
         said = apart.ecli("pause", "control").fails("2 runs are named 'control'", "say which by its pid: ")
         assert all(f"{running.pid} (for " in said for running in (first, second))
         assert apart.ecli("pause", str(second.pid)).status == 0
@@ -325,8 +231,8 @@ def test_no_run(apart: Apart, command: str) -> None:
     apart.ecli(command, "4711").fails("there is no run '4711'", "ecli-py run --control")
 
 
-def test_stats(apart: Apart, package: Path) -> None:
-    with apart.started(package, "--stats", "--where", "number != 2") as running:
+def test_stats(apart: Apart, controllable: Path) -> None:
+    with apart.started(controllable, "--stats", "--where", "number != 2") as running:
         call(5)
         wait_events(running, 4)
         found = json.loads(apart.ecli("stats", "control", "--json").stdout)
@@ -347,18 +253,18 @@ def test_stats(apart: Apart, package: Path) -> None:
     assert "not measured" not in text
 
 
-def test_stats_of_a_run_that_is_not_measured(apart: Apart, package: Path) -> None:
+def test_stats_of_a_run_that_is_not_measured(apart: Apart, controllable: Path) -> None:
     if Path("/proc/sys/kernel/bpf_stats_enabled").read_text() == "1\n":
         pytest.skip("this machine measures all programs")
-    with apart.started(package):
+    with apart.started(controllable):
         found = json.loads(apart.ecli("stats", "control", "--json").stdout)
         assert "programs are not measured: `ecli-py run --stats`" in apart.ecli("stats", "control").stdout
     assert found["programs"][0] == {"name": "on_call", "runs": None, "time_ns": None, "missed": None}
 
 
-def test_a_killed_run_leaves_a_socket_that_ps_removes(apart: Apart, package: Path) -> None:
-    with apart.started(package, name="live") as live:
-        with apart.started(package, name="dead") as dead:
+def test_a_killed_run_leaves_a_socket_that_ps_removes(apart: Apart, controllable: Path) -> None:
+    with apart.started(controllable, name="live") as live:
+        with apart.started(controllable, name="dead") as dead:
             dead.end(signal.SIGKILL)
         assert (apart.sockets / f"{dead.pid}.sock").exists()
         for pid in (dead.pid, live.pid):  # of a run that was killed while it started, and of one that is starting
@@ -370,107 +276,10 @@ def test_a_killed_run_leaves_a_socket_that_ps_removes(apart: Apart, package: Pat
         assert apart.ecli("stop", "control").status == 0
 
 
-REQUEST = """
-import socket, sys
-with socket.socket(socket.AF_UNIX) as connection:
-    connection.connect(sys.argv[1])
-    connection.sendall(b'{"do": "stop"}\\n')
-    sys.stdout.write(connection.makefile().read())
-"""
-
-
-def test_another_user_is_refused(apart: Apart, package: Path, ordinary_user: Ecli) -> None:
-    other = ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"]
-
-    def request(running: Running) -> subprocess.CompletedProcess[str]:
-        path = f"/run/ecli-py/{running.pid}.sock"
-        words = [*apart.prefix[:2], *other, ordinary_user.python, "-Ic", REQUEST, path]
-        return subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
-
-    with apart.started(package) as running:
-        assert stat.S_IMODE(apart.sockets.stat().st_mode) == 0o700
-        assert "PermissionError" in request(running).stderr
-        # Were the directory open, the kernel would still tell who it is.
-        apart.sockets.chmod(0o711)
-        (apart.sockets / f"{running.pid}.sock").chmod(0o666)
-        assert json.loads(request(running).stdout) == {
-            "error": f"user {NOBODY} may not control this run",
-            "hint": "only its user and root may",
-        }
-        apart.sockets.chmod(0o700)
-        call()
-        wait_events(running, 1)
-        assert apart.ecli("stop", "control").status == 0
-
-
-GARBAGE = [
-    (b"\n", "one line of JSON"),
-    (b"GET / HTTP/1.1\r\n\r\n", "one line of JSON"),
-    (b"\0" * 100 + b"\n", "one line of JSON"),
-    (b"\xff\xfe{}\n", "one line of JSON"),
-    (b"[" * 60_000 + b"\n", "one line of JSON"),
-    (b"9" * 60_000 + b"\n", ""),
-    (b"[]\n", "a JSON object"),
-    (b"{}\n", "a request has `do`"),
-    (b'{"do": ["stop"]}\n', "a request has `do`"),
-    (b'{"do": "explode"}\n', "a request has `do`"),
-    (b'{"do": "stop", "now": true}\n', "no 'now'"),
-    (b'{"do": "set"}\n', "`values`"),
-    (b'{"do": "set", "values": {}}\n', "`values`"),
-    (b'{"do": "set", "values": {"step": 5}}\n', "names and texts"),
-    (b'{"do": "set", "values": {"label": "\\ud800"}}\n', "none in UTF-8"),
-    (b'{"do": "set", "values": {"\\ud800": "1"}}\n', "no global variable"),
-    (b'{"do": "set", "values": {"step": "' + b"9" * 60_000 + b'"}}\n', "expected an integer"),
-    (b'{"do": "set", "values": {"label": "' + b"x" * 60_000 + b'"}}\n', "at most 7 bytes"),
-    (b"x" * 70_000, "at most 65536 bytes"),
-]
-
-
-def test_garbage_does_not_disturb_a_run(apart: Apart, package: Path) -> None:
-    with apart.started(package) as running:
-        for sent, (request, message) in enumerate(GARBAGE, 1):
-            answer = apart.ask(running, request)
-            assert list(answer) == ["error", "hint"], (request[:50], answer)
-            assert message in answer["error"], (request[:50], answer)
-            call()
-            wait_events(running, sent)
-        # More than anybody reads.
-        with apart.connect(running) as connection, pytest.raises((BrokenPipeError, ConnectionResetError)):
-            connection.sendall(b"y" * (100 << 20))
-        for _ in range(50):  # gone before the answer
-            with apart.connect(running) as connection:
-                connection.sendall(b'{"do": "stats"}\n')
-        call()
-        wait_events(running, len(GARBAGE) + 1)
-        outcome = running.end()
-    assert (outcome.status, "Traceback" in outcome.stderr) == (0, False)
-    assert outcome.closing_line.startswith(f"{len(GARBAGE) + 1} events, 0 lost, ")
-
-
-def test_clients_that_hang_hold_up_nobody(apart: Apart, package: Path) -> None:
-    with apart.started(package) as running, ExitStack() as stack:
-        before = len(os.listdir(f"/proc/{running.pid}/fd"))
-        hung = [stack.enter_context(apart.connect(running)) for _ in range(100)]
-        for index, connection in enumerate(hung):
-            try:
-                connection.sendall(b'{"do": ' if index % 2 else b"")
-            except OSError:  # thrown out already
-                continue
-        call(10)
-        wait_events(running, 10)
-        assert apart.ecli("pause", "control").status == 0
-        assert apart.ecli("resume", "control").status == 0
-        assert len(os.listdir(f"/proc/{running.pid}/fd")) <= before + 16
-        wait_until(lambda: len(os.listdir(f"/proc/{running.pid}/fd")) == before, "those who say nothing to be thrown out")
-        call(10)
-        wait_events(running, 20)
-        assert running.end().status == 0
-
-
-def test_requests_while_events_flood(apart: Apart, package: Path) -> None:
+def test_requests_while_events_flood(apart: Apart, controllable: Path) -> None:
     """What is asked for costs no event, and is answered while there are many. What programs write next to it is not touched."""
     flood = [sys.executable, "-Ic", "import os\nfor _ in range(300000): os.sched_get_priority_max(os.SCHED_IDLE)"]
-    with apart.started(package, "--ring-size", "64M") as running:
+    with apart.started(controllable, "--ring-size", "64M") as running:
         with subprocess.Popen(flood) as process:
             asked = 0
             while process.poll() is None:
@@ -487,151 +296,8 @@ def test_requests_while_events_flood(apart: Apart, package: Path) -> None:
     assert " 300000 events, 0 lost, " in stopped.stdout
 
 
-@pytest.mark.slow
-def test_a_run_that_does_not_answer(apart: Apart, package: Path) -> None:
-    with apart.started(package) as running:
-        running.process.send_signal(signal.SIGSTOP)
-        outcome = apart.ecli("ps")
-        assert outcome.stdout.splitlines()[1].split() == [str(running.pid), "no", "answer"]
-        assert json.loads(apart.ecli("ps", "--json").stdout) == [{"pid": running.pid, "state": "no answer"}]
-        apart.ecli("pause", str(running.pid)).fails(f"run {running.pid} does not answer within 5 s", "ecli-py ps")
-        running.process.send_signal(signal.SIGCONT)
-        wait_until(lambda: "running" in apart.ecli("ps").stdout or "paused" in apart.ecli("ps").stdout, "an answer")
-        assert running.end().status == 0
-
-
-STATUS = {"name": "x\x1b[31m\n", "state": "run\x1bning", "age_s": 1, "events": 1, "lost": 0, "events_per_s": 0.0, "cpu": 0.0}
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"",
-        b"\n",
-        b"[1]\n",
-        b'{"ok": 5}\n',
-        b'{"error": 5}\n',
-        b'{"ok": {}}\n',
-        b'{"ok": {"maps": [[]], "set": {"a": 1}, "name": [], "events": "many"}}\n',
-        b"[" * 100_000 + b"\n",
-        b"x" * (3 << 20),
-        json.dumps({"ok": {**STATUS, "cpu": "all"}}).encode() + b"\n",
-        json.dumps({"ok": {**STATUS, "age_s": 1e400}}).encode() + b"\n",
-    ],
-)
-def test_what_answers_and_is_no_run(apart: Apart, answer: bytes) -> None:
-    apart.sockets.mkdir(mode=0o700)
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(apart.sockets / "4711.sock"))
-        server.listen()
-        thread = threading.Thread(target=serve, args=(server, answer))
-        thread.start()
-        try:
-            outcome = apart.ecli("ps")
-            assert (outcome.status, outcome.stderr) == (0, "")
-            assert outcome.stdout.splitlines()[1].split()[0] == "4711"
-            for words in (("stats", "4711"), ("set", "4711"), ("set", "4711", "a=1"), ("stop", "4711")):
-                apart.ecli(*words).fails("4711" if not answer else "what answers is no run of")
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            thread.join()
-
-
-def test_a_status_cannot_harm_a_terminal(apart: Apart) -> None:
-    apart.sockets.mkdir(mode=0o700)
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(apart.sockets / "4711.sock"))
-        server.listen()
-        thread = threading.Thread(target=serve, args=(server, json.dumps({"ok": STATUS}).encode() + b"\n"))
-        thread.start()
-        try:
-            said = [apart.ecli("ps").stdout, apart.ecli("stop", "nothing").stderr, apart.ecli("pause", "4711").stdout]
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            thread.join()
-    assert all("\\x1b[31m" in each and "\x1b" not in each for each in said), said
-
-
-def serve(server: socket.socket, answer: bytes) -> None:
-    """Give each request the same answer, until the socket is shut down."""
-    while True:
-        try:
-            connection, _address = server.accept()
-        except OSError:
-            return
-        with connection, contextlib.suppress(OSError):
-            connection.recv(1 << 16)
-            connection.sendall(answer)
-
-
-def test_a_pipe_that_nobody_reads_any_more(apart: Apart, package: Path) -> None:
-    words = [*apart.prefix, sys.executable, "-m", "ecli_py", "run", str(package), "--json", "--control"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout
-        assert process.stderr
-        assert process.stderr.readline() == b"attached\n"
-        process.stdout.close()
-        call()
-        assert process.wait(30) == 0
-    assert list(apart.sockets.iterdir()) == []
-
-
-@pytest.mark.parametrize("kind", ["link", "file", "owner", "mode"])
-def test_a_directory_that_is_not_ours_alone(apart: Apart, package: Path, kind: str) -> None:
-    elsewhere = apart.run / "elsewhere"
-    elsewhere.mkdir(mode=0o700)
-    (elsewhere / "1.sock").touch()
-    if kind == "link":
-        apart.sockets.symlink_to("elsewhere")
-        message = "/run/ecli-py is no directory"
-    elif kind == "file":
-        apart.sockets.touch()
-        message = "/run/ecli-py is no directory"
-    else:
-        apart.sockets.mkdir(mode=0o700)
-        if kind == "owner":
-            os.chown(apart.sockets, NOBODY, NOBODY)
-            message = f"/run/ecli-py belongs to user {NOBODY}"
-        else:
-            apart.sockets.chmod(0o750)
-            message = "others may enter /run/ecli-py"
-    for words in (("run", package, "--control"), ("ps",), ("stop", "control")):
-        apart.ecli(*words).fails(message)
-    assert [path.name for path in elsewhere.iterdir()] == ["1.sock"]
-
-
-def test_runs_of_an_ordinary_user(apart: Apart, ordinary_user: Ecli, hooks: Path) -> None:
-    """Who has the rights and is not root has a directory of his own, in which root finds his runs."""
-    copy = ordinary_user.directory / "hooks.json"
-    copy.write_bytes(hooks.read_bytes())
-    copy.chmod(0o644)
-    os.chown(ordinary_user.directory, NOBODY, NOBODY)
-    home = apart.run / "user" / str(NOBODY)
-    home.mkdir(parents=True)
-    home.chmod(0o700)
-    os.chown(home, NOBODY, NOBODY)
-    rights = "+bpf,+perfmon,+net_admin"
-    words = ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"]
-    words += ["--inh-caps", rights, "--ambient-caps", rights]
-    environment = {**ordinary_user.environment, "XDG_RUNTIME_DIR": f"/run/user/{NOBODY}"}
-    user = replace(ordinary_user, user=None, prefix=[*apart.prefix[:2], *words], environment=environment)
-    attach = ("--attach", "on_raw_tracepoint=sys_enter", "--only_pid", str(os.getpid()))
-    replace(user, environment={**environment, "XDG_RUNTIME_DIR": ""})("run", copy, "--control", *attach).fails(
-        "XDG_RUNTIME_DIR is not set"
-    )
-    with user.start("run", copy, "--json", "--control", *attach) as running:
-        assert user("pause", "hooks").status == 0
-        assert held_by(running.pid)["link"] == set()
-        assert user("resume", "hooks").status == 0
-        assert len(held_by(running.pid)["link"]) == 1
-        (status,) = json.loads(apart.ecli("ps", "--json").stdout)
-        assert (status["pid"], status["name"]) == (running.pid, "hooks")
-        assert apart.ecli("stop", "hooks").status == 0
-        assert running.wait().status == 0
-
-
-def test_python_has_the_same(package: Path) -> None:
-    with ecli_py.open(package) as tool:
+def test_python_has_the_same(controllable: Path) -> None:
+    with ecli_py.open(controllable) as tool:
         stream = tool.events()
         call()
         assert next(stream)["step"] == 1

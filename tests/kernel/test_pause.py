@@ -16,10 +16,10 @@ import ecli_py
 from ecli_runtime.errors import EcliError, TargetError
 from tests.bpf import held_by
 from tests.cli import Ecli, Running, wait_until
+from tests.control import events
 from tests.kernel.conftest import Attaching, Cgroup, Network
 from tests.kernel.test_attach_network import CONGESTION, congestion_controls
 from tests.kernel.test_attach_tracing import PROGRAM
-from tests.kernel.test_control import events
 from tests.kernel.test_privileges import sets_of_threads
 from tests.machine import NOBODY, missing, mounting
 
