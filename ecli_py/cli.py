@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "run": "run a package and show its events",
+    "ps": "list the runs that are open for control (run --control)",
+    "stats": "show what a run does and costs",
+    "set": "show global variables of a run, and set them while it runs",
+    "pause": "detach the programs of a run for a while",
+    "resume": "attach them again",
+    "stop": "end a run in order",
     "replay": "show the events of a recorded run again",
     "build": "build a package from eBPF C",
     "init": "write a starter for a new tool",
