@@ -85,6 +85,10 @@ def main(words: list[str]) -> int:
             stop.end(tool)
             rounds, limit = tool.rounds(duration_s), -1 if count is None else count
             watches: list[Watch] = [LossWatch(lambda: tool.stats, bool(arguments.json))]
+            if tool.hooks:
+                from ecli_py.hooks import HookReport
+
+                watches.append(HookReport(tool.hooks, bool(arguments.json), arguments.verbose))
             if measuring is not None:
                 watches.append(measuring.watch(tool))
             if info is None:
