@@ -71,7 +71,5 @@ def _what_served(served: Served) -> str:
 
 
 def _why(refusal: Refusal) -> str:
-    if not refusal.program:
-        return f"not {refusal.alternative}: {refusal.absence.reason}"
-    alternative = "" if refusal.program == refusal.alternative else f"{refusal.alternative}: "
-    return f"not {alternative}{refusal.program} ({refusal.where}): {refusal.absence.reason}"
+    who = f"{refusal.program} ({refusal.where})" if refusal.program else refusal.alternative
+    return f"{who} is passed over: {refusal.absence.reason}"

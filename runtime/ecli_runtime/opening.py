@@ -201,10 +201,9 @@ class OpenSession:
     ) -> LoadingSession | None:
         """Begin to load with another alternative where one could not be loaded or attached; ``None`` if there is none."""
         from ecli_runtime.attach.alternatives import after_failure
-        from ecli_runtime.attach.options import AttachOptions
 
-        failure = after_failure(error, self.package, attach or AttachOptions(), hooks, self._object.programs)
-        if failure is None:
+        failure = after_failure(error, hooks, self._object.programs)
+        if failure is None or failure[0] in failures:
             return None
         again = OpenSession(self.package, self._kernel_btf)
         try:

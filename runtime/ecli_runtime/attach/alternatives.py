@@ -75,6 +75,7 @@ class Choice:
         texts: Name of a program that is to be loaded → its target as ``--attach`` has it; ``None``: where its section says.
         served: What came of each hook.
         needed: Names of programs that are to be loaded and that the package does not do without.
+        asked: Names of programs that the user asked for, and of those that go with them: no others take their place.
     """
 
     def __init__(self) -> None:
@@ -82,6 +83,7 @@ class Choice:
         self.texts: dict[str, str | None] = {}
         self.served: list[Served] = []
         self.needed: set[str] = set()
+        self.asked: set[str] = set()
 
 
 def choose(
@@ -124,6 +126,8 @@ def choose(
         served, texts = _Chooser(hook, programs, options, absence, failures).choose()
         choice.served.append(served)
         choice.texts |= texts
+        if set(members) & options.targets.keys():
+            choice.asked |= texts.keys()
         if not hook.optional:
             choice.needed |= texts.keys()
             if not served.alternative and not served.left_out:
@@ -224,24 +228,17 @@ def nothing_serves(hooks: list[Served]) -> TargetError:
     return TargetError("\n".join(lines), hint)
 
 
-def after_failure(
-    error: LibbpfError, package: Package, options: AttachOptions, plan: Plan, programs: list[Program]
-) -> tuple[tuple[str, str], Absence] | None:
-    """Return which program and target failed, and why, if its hook may have another one; ``None`` if the error is final.
+def after_failure(error: LibbpfError, plan: Plan, programs: list[Program]) -> tuple[tuple[str, str], Absence] | None:
+    """Return which program and target failed, and why, so that its hook may have another one; ``None`` if that is final.
 
     Args:
         error: Why loading or attaching failed.
-        package: What was loaded.
-        options: What the user says: what he asked for is final.
         plan: What was to be attached.
         programs: Those of the object.
     """
     choice = plan.choice
     name = plan.attaching or _named_in(error.log)
-    if choice is None or name not in choice.texts or name in options.targets:
-        return None
-    hook = next(each for each in package.hooks if name in _names(each))
-    if not hook.optional and sum(1 + len(one.targets) for each in hook.alternatives for one in each.programs) == 1:
+    if choice is None or name not in choice.texts or name in choice.asked:
         return None
     from ecli_runtime.permissions import missing, needed_for
 

@@ -23,7 +23,7 @@ _KPROBE, _TRACEPOINT, _RAW_TRACEPOINT, _RAW_TRACEPOINT_WRITABLE, _TRACING, _EXT,
 _BY_SECTION = frozenset((_TRACEPOINT, _RAW_TRACEPOINT, _RAW_TRACEPOINT_WRITABLE))  # which may say all
 _ON_FUNCTIONS = frozenset(("fentry", "fexit", "fmod_ret"))
 _KERNEL_BTF = "/sys/kernel/btf/vmlinux"
-_KPROBE_EVENTS = "/sys/bus/event_source/devices/kprobe/type"  # since Linux 4.17 (e12f03d7031a)
+_KPROBE_EVENTS = "/sys/bus/event_source/devices/kprobe/type"  # since Linux 4.17 (e12f03d7031a); before, tracefs had them
 _LSM_LIST = "/sys/kernel/security/lsm"
 
 
@@ -52,7 +52,7 @@ class Machine:
     def __init__(self) -> None:
         self._symbols: bytes | None = None
         self._types: dict[int, bool] = {}
-        self._events: dict[tuple[str, str], bool] = {}
+        self._files: dict[str, bool] = {}  # of tracefs, by patterns
 
     def absence(self, request: Request, prepare: Callable[[], object]) -> Absence | None:
         """Return why the program of a request cannot be attached to its target; ``None``: nothing speaks against it.
@@ -129,19 +129,22 @@ class Machine:
         return Absence(f"this kernel has no raw tracepoint {name}", lambda: hint_for_raw_tracepoint(name))
 
     def _has_event(self, category: str, name: str) -> bool:
-        """Tell whether tracefs has an event, of any category if none is named; where it cannot be read, that is not known."""
-        key = (category, name)
-        if key not in self._events:
-            from ecli_runtime.attach.tracing import has_event
+        """Tell whether there is an event, of any category if none is named."""
+        return self._in_tracefs(f"events/{category or '*'}/{name}/id")
+
+    def _in_tracefs(self, pattern: str) -> bool:
+        """Tell whether tracefs has such a file; where it cannot be read, that is not known."""
+        if pattern not in self._files:
+            from ecli_runtime.attach.tracing import is_in_tracefs
 
             def look() -> None:
-                self._events[key] = has_event(category, name)
+                self._files[pattern] = is_in_tracefs(pattern)
 
             try:
                 with_tracefs(look)
             except (EcliError, OSError):
-                self._events[key] = True
-        return self._events[key]
+                self._files[pattern] = True
+        return self._files[pattern]
 
     # Probes.
 
@@ -154,7 +157,7 @@ class Machine:
         many = kind.endswith((".multi", ".session"))
         if many and not self._has_symbol("register_fprobe"):
             return Absence("this kernel has no probes of many functions (CONFIG_FPROBE)", everywhere=True)
-        if not many and not os.path.exists(_KPROBE_EVENTS) and not self._has_symbol("register_kprobe"):
+        if not many and not os.path.exists(_KPROBE_EVENTS) and not self._in_tracefs("kprobe_events"):
             return Absence("this kernel has no kprobes (CONFIG_KPROBES)", everywhere=True)
         if many:
             return self._functions_like(name)

@@ -173,13 +173,14 @@ def _hint_for_refusal() -> str:
     return hint_for_refusal([_TRACEPOINT]) if missing(["CAP_PERFMON"]) else hint_for_tracefs()
 
 
-def has_event(category: str, name: str) -> bool:
-    """Tell whether tracefs, which must be mounted, has an event; with empty text for the category: one of any."""
-    root = next((each for each in _EVENTS if os.path.isdir(each)), _EVENTS[0])
-    if category:
-        return os.path.exists(f"{root}/{category}/{name}/id")
-    with os.scandir(root) as categories:
-        return any(os.path.exists(f"{each.path}/{name}/id") for each in categories)
+def is_in_tracefs(pattern: str) -> bool:
+    """Tell whether tracefs, which must be mounted, has a file; a star stands for the name of any directory."""
+    root = os.path.dirname(next(each for each in _EVENTS if os.path.isdir(each)))
+    before, star, after = pattern.partition("*")
+    if not star:
+        return os.path.exists(f"{root}/{pattern}")
+    with os.scandir(f"{root}/{before}") as entries:
+        return any(os.path.exists(each.path + after) for each in entries)
 
 
 def hint_for_tracepoint(category: str, name: str) -> str:
