@@ -214,7 +214,10 @@ def _add_run_options(command: Arguments) -> None:
         ("--disable", {"action": "append", "metavar": "PROG", "help": "leave out a program; repeatable"}),
         ("--drop-privileges", {"action": "store_true", "help": "give up all capabilities when the programs are attached"}),
         ("--kernel-btf", {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),
-        ("--verbose", {"action": "store_true", "help": "show what libbpf and the verifier say"}),
+        (
+            "--verbose",
+            {"action": "store_true", "help": "show what libbpf and the verifier say, and why alternatives are passed over"},
+        ),
     ):
         if flag not in command.flags:
             command.add_option(_RUN_OPTIONS, flag, **settings)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.errors import LibbpfError
     from ecli_runtime.libbpf.object import OpenObject, Program
-    from ecli_schemas.model import Alternative, Hook, HookProgram, Package
+    from ecli_schemas.model import Alternative, Hook, HookProgram, Json, Package
 
     # Program and target, empty for that of its section → why loading or attaching failed.
     Failures: TypeAlias = Mapping[tuple[str, str], Absence]
@@ -108,27 +108,28 @@ def choose(
         TargetError: None is possible for a hook that must have one.
     """
     choice, programs, machine = Choice(), {each.name: each for each in opened.programs}, Machine()
-    made: dict[str, Mapping[str, object]] = {spec.name: spec.attach for spec in package.programs}
+    said: dict[str, Mapping[str, Json]] = {spec.name: spec.attach for spec in package.programs}
 
     def absence(program: Program, text: str | None) -> Absence | None:
         failed = failures.get((program.name, text or ""))
         if failed is not None:
             return failed
-        said = made.get(program.name, {})
-        request = Request(opened, program, text, said, package.format is None, options, set(), plan)  # type: ignore[arg-type]
+        is_upstream = package.format is None
+        request = Request(opened, program, text, said.get(program.name, {}), is_upstream, options, set(), plan)
         return machine.absence(request, lambda: ask_family(request))
 
     for hook in package.hooks:
         members = [one.name for each in hook.alternatives for one in each.programs]
         choice.members.update(members)
-        if _is_on_request(hook, programs) and not set(members) & options.targets.keys():
+        is_asked, is_on_request = bool(set(members) & options.targets.keys()), _is_on_request(hook, programs)
+        if is_on_request and not is_asked:
             continue
         served, texts = _Chooser(hook, programs, options, absence, failures).choose()
         choice.served.append(served)
         choice.texts |= texts
-        if set(members) & options.targets.keys():
+        if is_asked:
             choice.asked |= texts.keys()
-        if not hook.optional:
+        if not hook.optional and not is_on_request:
             choice.needed |= texts.keys()
             if not served.alternative and not served.left_out:
                 raise nothing_serves([served])

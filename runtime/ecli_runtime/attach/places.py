@@ -51,6 +51,7 @@ class Machine:
 
     def __init__(self) -> None:
         self._symbols: bytes | None = None
+        self._functions: list[str] | None = None
         self._types: dict[int, bool] = {}
         self._files: dict[str, bool] = {}  # of tracefs, by patterns
 
@@ -175,8 +176,9 @@ class Machine:
 
         from ecli_runtime.attach.functions import hint_for_kprobe, kernel_functions
 
-        names = kernel_functions()
-        if not names or any(fnmatchcase(name, pattern) for name in names):
+        if self._functions is None:
+            self._functions = kernel_functions()
+        if not self._functions or any(fnmatchcase(name, pattern) for name in self._functions):
             return None
         return Absence(f"this kernel has no functions {pattern}", lambda: hint_for_kprobe(pattern))
 
