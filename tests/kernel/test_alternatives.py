@@ -127,7 +127,7 @@ def test_programs_of_one_alternative_go_together(build: Ecli) -> None:
         build,
         program(GETPGID, 1, "@alternative call both"),
         program("tp/syscalls/no_such_call", 2, "@alternative call both"),
-        program("raw_tp/sys_enter", 3, "@alternative call raw", body="if (((u64 *)ctx)[1] != 121) return 0; "),
+        program("raw_tp/sys_enter", 3, "@alternative call raw"),
     )
     numbers, said, (mark,) = reported(build, "--verbose")
     assert set(numbers) == {3}
@@ -259,6 +259,10 @@ def test_from_python(build: Ecli) -> None:
         assert tool.optional_programs == frozenset()
         os.getpgid(0)
         assert next(tool.events())["value"] == 2
+    made(build, program("?tp/sched/no_such_event", 1, "@alternative call"), program("?" + GETPGID, 2, "@alternative call"))
+    with ecli_py.open(build.directory / "tool.json") as tool:
+        assert tool.optional_programs == {"way2"}
+    made(build, program("tp/sched/no_such_event", 1, "@alternative call"), program(GETPGID, 2, "@alternative call"))
     with pytest.raises(TargetError, match="hook call: nothing of what could serve it"):
         ecli_py.open(build.directory / "tool.json", disable=["way2"])
 
@@ -267,6 +271,15 @@ def test_somebody_who_may_not_load_programs_is_told_so(build: Ecli, ordinary_use
     made(build, program("fentry/vfs_read", 1, "@alternative call"), program("raw_tp/sys_enter", 2, "@alternative call"))
     (ordinary_user.directory / "tool.json").write_bytes((build.directory / "tool.json").read_bytes())
     ordinary_user("run", "tool.json").fails("no permission to load", "run it as root (sudo)")
+
+
+def test_a_kernel_without_btf(build: Ecli) -> None:
+    made(build, program("tp_btf/sys_enter", 1, "@alternative call"), program(GETPGID, 2, "@alternative call"))
+    hidden = Ecli(build.directory, prefix=hiding("/sys/kernel/btf"))
+    numbers, said, _marks = reported(hidden, "--verbose")
+    assert numbers == [2]
+    assert "hook call: way1 (tp_btf/sys_enter) is passed over: this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)\n" in said
+    assert reported(build)[0][0] == 1
 
 
 def test_without_debugfs(build: Ecli) -> None:
