@@ -142,7 +142,7 @@ class Output:
         form, clock = self._form, self._clock
         if form.kind != "json":  # members of structs have columns of their own
             plan = flattened(plan)
-        names = None if self._fields is None else self._fields.names(op.name for op in plan.top_level())
+        names = None if self._fields is None else self._fields.of(plan)
         if names == ():
             return None
         tags = tags_of(self._sources, source, plan) if form.kind == "json" else ()

@@ -148,7 +148,7 @@ class MapLines:
             if self._view.change == "rate" and form.kind == "text":
                 short.update({op.name: f"{short[op.name]}/s" for op in plan.top_level() if op.code == "float"})
         if self.fields is not None:
-            names = self.fields.names(op.name for op in plan.top_level())
+            names = self.fields.of(plan)
         elif form.kind == "text" and self.hidden():
             names = tuple(op.name for op in plan.top_level() if op.name not in self.hidden())
         if form.kind == "text":
@@ -296,8 +296,8 @@ class ReadingsOutput:
             if source.name in predicates:
                 of = (source, form, clock, fields, predicates[source.name], tags[source.name])
                 lines = _make_lines(*of)
-                members = (lines.plan if form.kind == "json" else flattened(lines.plan)).top_level()
-                if fields is None or fields.names(op.name for op in members):  # else nothing of it is chosen
+                shown = lines.plan if form.kind == "json" else flattened(lines.plan)
+                if fields is None or fields.of(shown):  # else nothing of it is chosen
                     self._maps[source.name] = lines
         self._profiles: list[StackLines] = []
         if self._view.folded or self._view.flamegraph is not None:

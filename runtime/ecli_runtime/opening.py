@@ -220,6 +220,7 @@ class OpenSession:
 
     def _has_sources(self) -> bool:
         sampled = any(spec.sample is not None for spec in self._maps.values())
+        sampled = sampled or bool(self.package.results)
         return sampled or any(each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY) for each in self._object.maps)
 
     def close(self) -> None:

@@ -100,7 +100,11 @@ class Session:
             raise
 
     def _open_source(self, source: Source) -> None:
-        loaded_map = self._maps[source.name]
+        name = source.name
+        if source.region is not None:
+            section = source.region.section
+            name = next(each.name for each in self._object.maps if each.data_section == section)
+        loaded_map = self._maps[name]
         if source.sample is not None:
             self._samplers.append(Sampler(source, source.sample, loaded_map, self._object.maps))
             return

@@ -319,6 +319,7 @@ class Package(Record):
         arches: Machines that ``object`` is for, as ``uname -m`` names them; empty: all of its byte order.
         objects: Machine → ELF object, for others.
         meanings: Of maps that are read, by their names: ``key`` and ``value`` → path of a member → what it stands for.
+        results: Ours only: global variables that are read periodically as maps are, by their C names.
         hooks: Whose programs are alternatives. No program is in two of them; those in none are always attached.
         behaviour: What the package says that its object can do; a claim until it is compared with the object. ``None``: it
             says nothing.
@@ -339,6 +340,7 @@ class Package(Record):
     poll_timeout_ms: int = 100
     perf_buffer_page_count: int = 64
     meanings: Mapping[str, Mapping[str, Mapping[str, str]]] = {}
+    results: Mapping[str, Sample] = {}
     hooks: tuple[Hook, ...] = ()
     behaviour: Behaviour | None = None
     build: Build | None = None
