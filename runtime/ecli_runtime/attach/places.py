@@ -54,6 +54,7 @@ class Machine:
         self._functions: list[str] | None = None
         self._types: dict[int, bool] = {}
         self._files: dict[str, bool] = {}  # of tracefs, by patterns
+        self._no_tracefs: EcliError | None = None  # why it cannot be read
 
     def absence(self, request: Request, prepare: Callable[[], object]) -> Absence | None:
         """Return why the program of a request cannot be attached to its target; ``None``: nothing speaks against it.
@@ -115,26 +116,27 @@ class Machine:
 
     def _tracepoint(self, text: str) -> Absence | None:
         category, _, name = text.partition(":")
-        if self._has_event(category, name):
+        if self._in_tracefs(f"events/{category}/{name}/id"):
             return None
+        if self._no_tracefs is not None:  # which attaching needs, too
+            unreadable = self._no_tracefs
+            return Absence(str(unreadable), lambda: unreadable.hint, True)
         from ecli_runtime.attach.tracing import hint_for_tracepoint
 
         return Absence(f"this kernel has no tracepoint {text}", lambda: hint_for_tracepoint(category, name))
 
     def _raw_tracepoint(self, name: str) -> Absence | None:
         # What calls its programs is a function of its own since Linux 5.10 (d25e37d89dd2). Some have no event in tracefs.
-        if self._has_event("", name) or self._has_symbol(f"__traceiter_{name}") or self._has_symbol(f"__tracepoint_{name}"):
+        if self._in_tracefs(f"events/*/{name}/id") or self._no_tracefs is not None:
+            return None
+        if self._has_symbol(f"__traceiter_{name}") or self._has_symbol(f"__tracepoint_{name}"):
             return None
         from ecli_runtime.attach.tracing import hint_for_raw_tracepoint
 
         return Absence(f"this kernel has no raw tracepoint {name}", lambda: hint_for_raw_tracepoint(name))
 
-    def _has_event(self, category: str, name: str) -> bool:
-        """Tell whether there is an event, of any category if none is named."""
-        return self._in_tracefs(f"events/{category or '*'}/{name}/id")
-
     def _in_tracefs(self, pattern: str) -> bool:
-        """Tell whether tracefs has such a file; where it cannot be read, that is not known."""
+        """Tell whether tracefs has such a file; not where it cannot be read, which is then remembered."""
         if pattern not in self._files:
             from ecli_runtime.attach.tracing import is_in_tracefs
 
@@ -143,7 +145,9 @@ class Machine:
 
             try:
                 with_tracefs(look)
-            except (EcliError, OSError):
+            except EcliError as error:
+                self._files[pattern], self._no_tracefs = False, error
+            except OSError:  # one of its directories cannot be read
                 self._files[pattern] = True
         return self._files[pattern]
 
@@ -158,7 +162,7 @@ class Machine:
         many = kind.endswith((".multi", ".session"))
         if many and not self._has_symbol("register_fprobe"):
             return Absence("this kernel has no probes of many functions (CONFIG_FPROBE)", everywhere=True)
-        if not many and not os.path.exists(_KPROBE_EVENTS) and not self._in_tracefs("kprobe_events"):
+        if not many and not self._has_kprobes():
             return Absence("this kernel has no kprobes (CONFIG_KPROBES)", everywhere=True)
         if many:
             return self._functions_like(name)
@@ -170,6 +174,9 @@ class Machine:
         from ecli_runtime.attach.functions import hint_for_kprobe
 
         return Absence(f"this kernel has no function {function}", lambda: hint_for_kprobe(function))
+
+    def _has_kprobes(self) -> bool:
+        return os.path.exists(_KPROBE_EVENTS) or self._in_tracefs("kprobe_events") or self._no_tracefs is not None
 
     def _functions_like(self, pattern: str) -> Absence | None:
         from fnmatch import fnmatchcase
