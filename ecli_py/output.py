@@ -234,6 +234,15 @@ class Output:
             lines.append(self._line(shown))
         return "".join(lines).encode("utf-8", "backslashreplace"), len(lines)
 
+    def open_files(self) -> None:
+        """Open what :meth:`finish` writes to besides the standard output already: later, it may not be permitted.
+
+        Raises:
+            EcliError: It cannot be written.
+        """
+        if self._readings is not None:
+            self._readings.open_files()
+
     def write(self, lines: bytes) -> None:
         """Write lines to standard output, at once.
 

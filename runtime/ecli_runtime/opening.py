@@ -45,6 +45,7 @@ class OpenSession:
     Args:
         package: The package; what it says about its object is checked here.
         kernel_btf: File to take the kernel's BTF from instead of the running kernel's own.
+        token: BPF file system that gives the right to load, where the process has it not.
 
     Attributes:
         raw: Values are shown as they are, whatever they mean; until it is loaded this may be set.
@@ -57,15 +58,15 @@ class OpenSession:
         ObjectError: libbpf cannot open the object.
     """
 
-    def __init__(self, package: Package, kernel_btf: str | None = None) -> None:
+    def __init__(self, package: Package, kernel_btf: str | None = None, token: str | None = None) -> None:
         self.package = package
         self.raw = False
         self.interval_ms: int | None = None
         self.chosen: dict[str, Json] = {}
         self.page_counts: dict[str, int] = {}
         self._loading: LoadingSession | None = None
-        self._kernel_btf = kernel_btf
-        self._object = OpenObject.open(package.object_for(os.uname().machine), package.object_name, kernel_btf)
+        self._kernel_btf, self._token = kernel_btf, token
+        self._object = OpenObject.open(package.object_for(os.uname().machine), package.object_name, kernel_btf, token)
         try:
             self._globals = {each.name: each for each in find_globals(self._object.btf)}
             self._maps = _match_maps(package, self._object.maps)
@@ -205,7 +206,7 @@ class OpenSession:
         failure = after_failure(error, hooks, self._object.programs)
         if failure is None or failure[0] in failures:
             return None
-        again = OpenSession(self.package, self._kernel_btf)
+        again = OpenSession(self.package, self._kernel_btf, self._token)
         try:
             again.raw, again.interval_ms, again.page_counts = self.raw, self.interval_ms, self.page_counts
             for name, value in self.chosen.items():

@@ -105,10 +105,12 @@ class Machine:
     def _takes(self, kind: int) -> bool:
         """Tell whether the kernel loads programs of a type; where we may not load any, that is not known, and no reason."""
         if kind not in self._types:
-            from ecli_runtime.permissions import missing, needed_for
+            from ecli_runtime.permissions import is_in_user_namespace, missing, needed_for
 
+            # The trial has no token, so in a user namespace it says nothing.
+            unknown = bool(missing(needed_for([kind]))) or is_in_user_namespace()
             log.take()
-            self._types[kind] = bool(missing(needed_for([kind]))) or lib.libbpf_probe_bpf_prog_type(kind, None) == 1
+            self._types[kind] = unknown or lib.libbpf_probe_bpf_prog_type(kind, None) == 1
             log.take()
         return self._types[kind]
 
@@ -208,14 +210,14 @@ class Machine:
 
 
 def _refused(kind: int) -> Absence:
-    from ecli_runtime.permissions import hint_for_refusal
+    from ecli_runtime.permissions import advice_for_refusal
 
     name = lib.libbpf_bpf_prog_type_str(kind)
     what = name.decode() if name else str(kind)
     # enum bpf_prog_type has one type for what this kernel may take and what it may not.
     what = "tracing (fentry, fexit)" if kind == _TRACING else what
     return Absence(
-        f"this kernel takes no programs of type {what}", lambda: f"a newer kernel may; {hint_for_refusal([kind])}", True
+        f"this kernel takes no programs of type {what}", lambda: f"a newer kernel may; {advice_for_refusal([kind])}", True
     )
 
 
