@@ -263,8 +263,9 @@ def test_from_python(build: Ecli) -> None:
     with ecli_py.open(build.directory / "tool.json") as tool:
         assert tool.optional_programs == {"way2"}
     made(build, program("tp/sched/no_such_event", 1, "@alternative call"), program(GETPGID, 2, "@alternative call"))
-    with pytest.raises(TargetError, match="hook call: nothing of what could serve it"):
+    with pytest.raises(TargetError, match="hook call: nothing of what could serve it") as caught:
         ecli_py.open(build.directory / "tool.json", disable=["way2"])
+    assert caught.value.hint.startswith("leave out --disable for what could serve")
 
 
 def test_somebody_who_may_not_load_programs_is_told_so(build: Ecli, ordinary_user: Ecli) -> None:

@@ -225,6 +225,10 @@ def nothing_serves(hooks: list[Served]) -> TargetError:
             who = f"{each.program or each.alternative} ({each.where})" if each.where else each.alternative
             lines.append(f"  {who}: {each.absence.reason}" + (f"; {hint}" if hint else ""))
     names = dict.fromkeys(each.program for served in hooks for each in served.refusals if each.program)
+    if any(not each.program for served in hooks for each in served.refusals):
+        return TargetError(
+            "\n".join(lines), "leave out --disable for what could serve; `ecli-py doctor` shows what this kernel takes"
+        )
     hint = f"`ecli-py doctor` shows what this kernel takes; {' '.join(f'--disable {name}' for name in names)} leaves it out"
     return TargetError("\n".join(lines), hint)
 
