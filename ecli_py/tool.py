@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from ecli_runtime.attach.alternatives import Served
     from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.decode.events import Event
     from ecli_runtime.globals import Value
@@ -65,8 +66,13 @@ class Tool:
         return self._meter.usage(self._session.program_fds())
 
     @property
+    def hooks(self) -> tuple[Served, ...]:
+        """Which alternative serves each hook of the package that has some, and why others do not."""
+        return self._session.hooks
+
+    @property
     def optional_programs(self) -> frozenset[str]:
-        """Names of the programs that are attached because somebody asked for them: ``SEC("?…")``."""
+        """Names of the programs that are attached and that the package does without: ``SEC("?…")``, ``@optional``."""
         return self._session.optional_programs
 
     def detach(self, program: str) -> None:

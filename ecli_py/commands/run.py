@@ -109,6 +109,10 @@ def main(words: list[str]) -> int:
             stop.end(tool)
             rounds, limit = tool.rounds(duration_s), -1 if count is None else count
             watches: list[Watch] = [LossWatch(lambda: tool.stats, bool(arguments.json)), *control.start(tool)]
+            if tool.hooks:
+                from ecli_py.hooks import HookReport
+
+                watches.append(HookReport(tool.hooks, bool(arguments.json), arguments.verbose))
             if measuring is not None:
                 watches.append(measuring.watch(tool))
             if info is None:
@@ -264,7 +268,10 @@ def _add_run_options(command: Arguments) -> None:
         ("--pin", {"metavar": "DIR", "help": "pin links and maps there, in a BPF file system: they outlive the run"}),
         ("--keep-privileges", {"action": "store_true", "help": "do not give up all capabilities when the programs are attached"}),
         ("--kernel-btf", {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),
-        ("--verbose", {"action": "store_true", "help": "show what libbpf and the verifier say"}),
+        (
+            "--verbose",
+            {"action": "store_true", "help": "show what libbpf and the verifier say, and why alternatives are passed over"},
+        ),
     ):
         if flag not in command.flags:
             command.add_option(_RUN_OPTIONS, flag, **settings)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from ecli_runtime.attach import Attached
     from ecli_runtime.attach import Plan as AttachPlan
+    from ecli_runtime.attach.alternatives import Served
     from ecli_runtime.globals import Global
     from ecli_runtime.libbpf.object import LoadedObject
     from ecli_runtime.live import LiveGlobals
@@ -333,8 +334,13 @@ class Session:
         return {each.name: each.fd for each in self._object.programs if each.name in self._links_of}
 
     @property
+    def hooks(self) -> tuple[Served, ...]:
+        """Which alternative serves each hook of the package that has some."""
+        return self._hooks.hooks
+
+    @property
     def optional_programs(self) -> frozenset[str]:
-        """Names of the programs that are attached and that the package does without unless somebody asks for them."""
+        """Names of the programs that are attached and that the package does without."""
         return frozenset(name for name in self._hooks.optional if self._links_of.get(name))
 
     def detach_program(self, name: str) -> None:
