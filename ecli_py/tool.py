@@ -72,6 +72,10 @@ class Tool:
         """Detach one program; the others go on."""
         self._session.detach_program(program)
 
+    def detach_all(self) -> None:
+        """Detach all programs: what is queued stays."""
+        self._session.detach()
+
     def events(self, duration_s: float | None = None, count: int | None = None) -> Iterator[Event]:
         """Yield events as they come: dictionaries of member names to values, each with the ``source`` it came through.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +14,17 @@ from ecli_runtime.btf import Btf
 from ecli_runtime.decode.events import Event, EventDecoder
 from ecli_runtime.read.run import Run
 from ecli_runtime.recorder import Recorder, RunInfo
-from ecli_runtime.recording import HEADER_SIZE, Loss, Recording, parse_header
+from ecli_runtime.recording import Loss, MapLoss, Recording
+from ecli_runtime.recording_format import (
+    DOCUMENT_SIZE,
+    HEADER_SIZE,
+    KIND_END,
+    KIND_RUN,
+    STATE,
+    TOTALS,
+    make_block,
+    parse_header,
+)
 from ecli_runtime.stream import Readings, Samples, Source, Stats, TypeRef, make_source
 from ecli_schemas.model import Sample
 from tests.btf_builder import BtfBuilder
@@ -78,15 +90,15 @@ def record(
                 pass
 
 
-def read(data: bytes) -> tuple[list[Event], list[Loss], list[str]]:
+def read(data: bytes) -> tuple[list[Event], list[Loss | MapLoss], list[str]]:
     """Return what is in a recording: events, losses and warnings."""
     events: list[Event] = []
-    losses: list[Loss] = []
+    losses: list[Loss | MapLoss] = []
     warnings: list[str] = []
     for run in Recording(io.BytesIO(data), "file", warnings.append).runs():
         decoder = EventDecoder()
         for chunk in run.chunks():
-            if isinstance(chunk, Loss):
+            if isinstance(chunk, (Loss, MapLoss)):
                 losses.append(chunk)
             else:
                 events += decoder.events(chunk)
@@ -101,3 +113,26 @@ def blocks(data: bytes) -> Iterator[bytes]:
         assert header is not None
         yield data[at : at + HEADER_SIZE + header.size_bytes]
         at += HEADER_SIZE + header.size_bytes
+
+
+def as_version_1(data: bytes) -> bytes:
+    """Return a recording of one run, without loss and stacks, as version 1 of the format has it."""
+    found = []
+    run: int | None = None
+    for block in blocks(data):
+        header = parse_header(block)
+        assert header is not None
+        body = zlib.decompress(block[HEADER_SIZE:])
+        if header.kind == KIND_RUN:
+            (size,) = DOCUMENT_SIZE.unpack_from(body, STATE.size)
+            at = STATE.size + DOCUMENT_SIZE.size
+            document = json.loads(body[at : at + size])
+            for source in document["sources"]:
+                del source["stack_kinds"], source["stack_trace"]
+            text = json.dumps(document).encode()
+            body = body[: STATE.size] + DOCUMENT_SIZE.pack(len(text)) + text + body[at + size :]
+        elif header.kind == KIND_END:
+            body = body[: STATE.size + TOTALS.size]
+        old, run = make_block(header.kind, run, header.sequence, body, version=1)
+        found.append(old)
+    return b"".join(found)

@@ -7,7 +7,7 @@ import sys
 
 from ecli_py.arguments import Arguments
 from ecli_py.report import printable, warn
-from ecli_py.showing import OUTPUT_OPTIONS, LossWatch, closing_line, make_format, parse_count, warn_of_full_buffers
+from ecli_py.showing import OUTPUT_OPTIONS, LossWatch, closing_lines, make_format, parse_count, warn_of_full_buffers
 from ecli_py.source import parse_package, read_source
 from ecli_runtime.errors import OptionError
 from ecli_runtime.globals import is_bool, kind_of_value, parse_value
@@ -18,7 +18,7 @@ from ecli_schemas.errors import EcliError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Protocol
 
     from ecli_py.arguments import Values
@@ -84,18 +84,20 @@ def main(words: list[str]) -> int:
         with start_tool(loading, latency_ms, measuring is not None) as tool:
             stop.end(tool)
             rounds, limit = tool.rounds(duration_s), -1 if count is None else count
-            watches: list[Watch] = [LossWatch(lambda: tool.stats, bool(arguments.json))]
-            if measuring is not None:
-                watches.append(measuring.watch(tool))
+
+            def watches(note: Callable[[str, str, int], object] | None = None) -> list[Watch]:
+                found: list[Watch] = [LossWatch(lambda: tool.stats, bool(arguments.json), note)]
+                return found if measuring is None else [*found, measuring.watch(tool)]
+
             if info is None:
                 _settle(tool, arguments)
-                _show(tool, output, rounds, limit, watches)
+                _show(tool, output, rounds, limit, watches())
             else:
                 from ecli_runtime.recorder import Recorder
 
                 with Recorder(arguments.record, info, lambda: tool.stats, warn) as recorder:
                     _settle(tool, arguments)
-                    _show(tool, output, recorder.tee(rounds), limit, watches)
+                    _show(tool, output, recorder.tee(rounds), limit, watches(recorder.note_loss))
             stats = tool.stats
     return _STATUS_LOSS if arguments.fail_on_loss and (stats.lost or stats.undecoded) else 0
 
@@ -404,6 +406,7 @@ def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: 
             output.write(b"".join(lines))
         if not limit:
             break
+    tool.detach_all()  # so that nothing is lost any more between what is said of that now and then
     output.write(output.finish() + b"".join([watch.end() for watch in watches]))
     warn_of_full_buffers(tool.stats)
-    sys.stderr.write(closing_line(tool.stats, output.filters))
+    sys.stderr.write(closing_lines(tool.stats, output.filters))

@@ -218,7 +218,7 @@ class Session:
             ValueError: The session is closed.
         """
         self._check_open()
-        self._detach()
+        self.detach()
         self.stopping = True
         return self._rest()
 
@@ -297,7 +297,8 @@ class Session:
         while links:
             links.pop().close()
 
-    def _detach(self) -> None:
+    def detach(self) -> None:
+        """Detach all programs; a second call does nothing."""
         if self._seconds is None:
             self._seconds = time.monotonic() - self._started
         try:
@@ -305,14 +306,14 @@ class Session:
                 self._links.pop().close()
         finally:
             if self._links:  # one could not be detached: the others all the same
-                self._detach()
+                self.detach()
 
     def close(self) -> None:
         """Detach and unload everything; a second call does nothing."""
         if self._closed:
             return
         try:
-            self._detach()
+            self.detach()
             self._last_stats = self.stats()
         finally:
             self._closed = True  # before the descriptor goes, which a signal handler might write to

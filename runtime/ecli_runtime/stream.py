@@ -14,12 +14,11 @@ if TYPE_CHECKING:
 
     from ecli_runtime.btf import Btf
     from ecli_runtime.decode.plan import Plan
+    from ecli_runtime.decode.stacks import Stacks
     from ecli_runtime.read.run import Run
     from ecli_schemas.model import Sample, StackTrace, Tag
 
     Chunk: TypeAlias = "Samples | Readings | TextLines"
-    # Addresses of a kernel's and a user's stack, the innermost first; None: it was lost.
-    StackPair: TypeAlias = tuple[tuple[int, ...] | None, tuple[int, ...] | None]
 
 
 class TypeRef(Record):
@@ -50,6 +49,7 @@ class Source(Record):
         types: What the plans are made of, in their order.
         lines: It is an iterator, which writes lines of text.
         stacks: Set when the keys of a sampled map refer to stack traces: by which members.
+        stack_kinds: Of events: what members are taken for stack traces (:data:`~ecli_runtime.decode.meaning.STACK_KINDS`).
     """
 
     name: str
@@ -61,6 +61,7 @@ class Source(Record):
     types: tuple[TypeRef, ...] = ()
     lines: bool = False
     stacks: StackTrace | None = None
+    stack_kinds: tuple[str, ...] = ()
 
 
 def make_source(
@@ -73,6 +74,7 @@ def make_source(
     tags: tuple[Tag | None, ...] = (),
     raw: bool = False,
     stacks: StackTrace | None = None,
+    stack_kinds: tuple[str, ...] = (),
 ) -> Source:
     """Return a source with the plans of its types; of a sampled map these are key and value.
 
@@ -86,31 +88,41 @@ def make_source(
         tags: What tells samples of one size apart.
         raw: Values are shown as they are, whatever they mean.
         stacks: Set when its keys refer to stack traces.
+        stack_kinds: As in :class:`Source`; of no account where values are shown as they are.
 
     Raises:
         BtfError: There is no plan of a type, or values of a sampled map are longer than can be shown.
     """
+    if raw or sample is not None:
+        stack_kinds = ()
 
     def plan(ref: TypeRef) -> Plan:
         if ref.members:
             bare = make_plan_of_members(btf, list(ref.members))
         else:
             bare = make_plan(btf, ref.type_id) if sample is not None else make_event_plan(btf, ref.type_id)
-        return bare if raw else with_meanings(bare, ref.meanings)
+        return bare if raw else with_meanings(bare, ref.meanings, stack_kinds)
 
     plans = tuple(map(plan, types))
     if sample is not None and plans and value_size_bytes > plans[-1].max_size_bytes:
         raise BtfError(f"values of map {name!r} are too long to be shown: {value_size_bytes} bytes")
-    return Source(name, plans, sample, per_cpu, value_size_bytes, tags, types, stacks=stacks)
+    return Source(name, plans, sample, per_cpu, value_size_bytes, tags, types, stacks=stacks, stack_kinds=stack_kinds)
 
 
 class Samples:
-    """A run of samples of one type. ``plan`` is ``None`` where nothing is known of it; else each sample has its size or more."""
+    """A run of samples of one type.
 
-    __slots__ = ("plan", "run", "source")
+    Args:
+        source: The map.
+        plan: ``None`` where nothing is known of the type; else each sample has its size or more.
+        run: The samples.
+        stacks: What the stacks are called that the samples refer to or hold; ``None``: they have none.
+    """
 
-    def __init__(self, source: Source, plan: Plan | None, run: Run) -> None:
-        self.source, self.plan, self.run = source, plan, run
+    __slots__ = ("plan", "run", "source", "stacks")
+
+    def __init__(self, source: Source, plan: Plan | None, run: Run, stacks: Stacks | None = None) -> None:
+        self.source, self.plan, self.run, self.stacks = source, plan, run, stacks
 
 
 class Readings:
@@ -119,14 +131,12 @@ class Readings:
     Args:
         source: The map.
         entries: Keys and values.
-        stacks: The stacks that each key refers to; ``None``: nothing is known of them.
+        stacks: What the stacks are called that each key refers to; ``None``: nothing is known of them.
     """
 
     __slots__ = ("entries", "source", "stacks")
 
-    def __init__(
-        self, source: Source, entries: Sequence[tuple[bytes, bytes]], stacks: Mapping[bytes, StackPair] | None = None
-    ) -> None:
+    def __init__(self, source: Source, entries: Sequence[tuple[bytes, bytes]], stacks: Stacks | None = None) -> None:
         self.source, self.entries, self.stacks = source, entries, stacks
 
 
@@ -148,7 +158,9 @@ def event_count(chunk: Chunk) -> int:
 
 # Why samples are missing: what marks and messages say.
 RING_BUFFER_FULL, PERF_BUFFER_FULL, NOT_SENT = "ring buffer full", "perf buffer full", "could not be sent"
+OUTPUT_SLOW = "output too slow"  # the buffer was full while standard output was waited for
 NOT_DECODED = "not decoded"
+REASONS = (RING_BUFFER_FULL, PERF_BUFFER_FULL, NOT_SENT, NOT_DECODED, OUTPUT_SLOW)  # recordings have the index
 
 
 class MapStats(Record):
@@ -177,7 +189,7 @@ class MapStats(Record):
     @property
     def was_full(self) -> bool:
         """Whether something is known to have found the buffer full."""
-        return any(why in (RING_BUFFER_FULL, PERF_BUFFER_FULL) for why, _count in self.reasons)
+        return any(why in (RING_BUFFER_FULL, PERF_BUFFER_FULL, OUTPUT_SLOW) for why, _count in self.reasons)
 
 
 class Stats(Record):
@@ -191,7 +203,7 @@ class Stats(Record):
         occupancy: Greatest share of a ring buffer that was found filled, 0 to 1.
         seconds: Since the programs were attached.
         filtered: Of what was received: what a filter left out. That is no loss.
-        maps: The same for each map; none for a recording, which does not tell them apart.
+        maps: The same for each map; none for a recording that does not tell them apart.
     """
 
     events: int

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ecli_py.cli import main
 from ecli_runtime.decode.events import EventDecoder
 from ecli_runtime.read.run import Run
-from ecli_runtime.recording import DOCUMENT_SIZE, HEADER_SIZE, ITEM, STATE, make_block, parse_header
+from ecli_runtime.recording_format import DOCUMENT_SIZE, HEADER_SIZE, ITEM, STATE, make_block, parse_header
 from ecli_runtime.stream import Readings, Samples
 from tests.recordings import blocks, make_chunks, make_info, read, record
 from tests.strategies import json_values
