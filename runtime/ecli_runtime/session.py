@@ -26,7 +26,7 @@ from ecli_runtime.stream import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from ecli_runtime.attach import Plan as AttachPlan
     from ecli_runtime.globals import Global
     from ecli_runtime.libbpf.object import LoadedObject
+    from ecli_runtime.read.event_stacks import EventStackReader
     from ecli_runtime.read.perfbuf import PerfBuffer
     from ecli_runtime.stream import Chunk, Source
+    from ecli_runtime.symbols.resolver import Resolver
     from ecli_schemas.model import Package
 
 # Being late is for buffers that are less full than this.
@@ -88,6 +90,7 @@ class Session:
         self._received = 0
         self._counters: dict[str, Callable[[], int]] | None = None  # of the program, by name of the map
         self._last_stats: Stats | None = None
+        self._resolver: Resolver | None = None
         try:
             for source in sources:
                 self._open_source(source)
@@ -111,9 +114,19 @@ class Session:
 
             page_count = self._page_counts.get(source.name, self.package.perf_buffer_page_count)
             buffer = PerfBuffer(loaded_map.fd, loaded_map.max_entries, page_count)
-        self._readers.append(_Reader(source, buffer))
+        self._readers.append(_Reader(source, buffer, self._stack_readers(source)))
         for fd in buffer.fds:
             self._poll.register(fd, select.POLLIN)
+
+    def _stack_readers(self, source: Source) -> list[EventStackReader] | None:
+        """Return what looks up the stack traces of each type of events; ``None``: they have none."""
+        if not source.stack_kinds:
+            return None
+        from ecli_runtime.read.event_stacks import EventStackReader
+        from ecli_runtime.symbols.resolver import Resolver
+
+        self._resolver = self._resolver or Resolver()
+        return [EventStackReader(plan, self._object.maps, self._resolver) for plan in source.plans]
 
     def _attach(self) -> None:
         def attach_all() -> None:
@@ -319,6 +332,8 @@ class Session:
             self._closed = True  # before the descriptor goes, which a signal handler might write to
             for reader in self._readers:
                 reader.buffer.close()
+            if self._resolver is not None:
+                self._resolver.close()
             self._object.close()
             os.close(self._stop_fd)
 
@@ -336,8 +351,9 @@ class Session:
 class _Reader:
     """A ring buffer or perf event array, and what its samples mean."""
 
-    def __init__(self, source: Source, buffer: RingBuffer | PerfBuffer) -> None:
+    def __init__(self, source: Source, buffer: RingBuffer | PerfBuffer, stacks: Sequence[EventStackReader] | None = None) -> None:
         self.source = source
+        self._stacks = stacks  # of each type
         self.received = self.undecoded = 0
         self.buffer = buffer
         self._choose = make_chooser(source.plans, source.tags) if source.plans else None
@@ -353,5 +369,6 @@ class _Reader:
                 plan = self.source.plans[index]
                 if run.length not in self._sizes[index]:
                     self.undecoded += part.live
-                else:
-                    yield Samples(self.source, plan, part.padded(plan.size_bytes))
+                    continue
+                whole = part.padded(plan.size_bytes)
+                yield Samples(self.source, plan, whole, None if self._stacks is None else self._stacks[index].read(whole))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecli_runtime.decode.meaning import with_meanings
+from ecli_runtime.decode.meaning import STACK_MEANINGS, with_meanings
 from ecli_runtime.decode.plan import make_event_plan, make_plan, make_plan_of_members
 from ecli_runtime.errors import BtfError
 from ecli_schemas.record import Record
@@ -49,7 +49,8 @@ class Source(Record):
         types: What the plans are made of, in their order.
         lines: It is an iterator, which writes lines of text.
         stacks: Set when the keys of a sampled map refer to stack traces: by which members.
-        stack_kinds: Of events: what members are taken for stack traces (:data:`~ecli_runtime.decode.meaning.STACK_KINDS`).
+        stack_kinds: Of events: which kinds of members are taken for stack traces, of
+            :data:`~ecli_runtime.decode.meaning.STACK_KINDS`; nothing if none is there.
     """
 
     name: str
@@ -106,6 +107,8 @@ def make_source(
     plans = tuple(map(plan, types))
     if sample is not None and plans and value_size_bytes > plans[-1].max_size_bytes:
         raise BtfError(f"values of map {name!r} are too long to be shown: {value_size_bytes} bytes")
+    if not any(op.meaning in STACK_MEANINGS for each in plans for op in each.ops):
+        stack_kinds = ()
     return Source(name, plans, sample, per_cpu, value_size_bytes, tags, types, stacks=stacks, stack_kinds=stack_kinds)
 
 

@@ -21,7 +21,8 @@ class Event(dict):  # type: ignore[type-arg]
     """A decoded event: member name → value.
 
     A reading of a map has the keys ``key`` and ``value``; where it counts stack traces also ``kernel_stack`` and ``user_stack``:
-    names of functions, the innermost first, ``None`` for a stack that was lost; so are members of events that are stacks. A line of an iterator ``program`` and ``line``.
+    names of functions, the innermost first, ``None`` for a stack that was lost. Members of events that are stack traces have
+    these for values, too. A line of an iterator has ``program`` and ``line``.
 
     Attributes:
         source: The map it came through, or the iterator.

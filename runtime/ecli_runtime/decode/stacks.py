@@ -185,7 +185,7 @@ class StackWriter:
     """Writes the stacks of one type of events.
 
     Args:
-        plan: Of the events, with structs or flattened.
+        plan: Of the events, as it is, with structs in it.
 
     Attributes:
         stacks: What those of the chunk that is being rendered are called.
