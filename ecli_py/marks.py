@@ -20,12 +20,15 @@ def loss_mark_schema(map_names: list[str]) -> dict[str, Any]:
 def usage_mark_schema() -> dict[str, Any]:
     """Return the schema of what says, with ``--stats``, what the run costs."""
     program = _object({"name": {"type": "string"}, "runs": _COUNT, "time_ns": _COUNT, "missed": _COUNT})
-    own = _object({"cpu_ns": _COUNT, "memory_bytes": _COUNT})
+    own = _object({"cpu_ns": _COUNT, "memory_bytes": _COUNT, "output_wait_ns": _COUNT})
+    share = {"type": "number", "minimum": 0, "maximum": 1, "description": "greatest share that was found filled so far"}
+    buffer = _object({"name": {"type": "string"}, "size_bytes": _COUNT, "occupancy": share})
     said = {
         "seconds": {"type": "number", "minimum": 0},
         "whole_run": {"type": "boolean"},
         "programs": {"type": "array", "items": program},
         "ecli_py": own,
+        "buffers": {"type": "array", "items": buffer},
     }
     return {"description": "a mark: what --stats says", **_object({"@stats": _object(said)})}
 

@@ -12,7 +12,7 @@ from ecli_py.replay import Replay
 from ecli_py.report import warn
 from ecli_py.showing import OUTPUT_OPTIONS, closing_lines, make_format, parse_count, say_lost, warn_of_full_buffers
 from ecli_runtime.recording import Loss, MapLoss
-from ecli_runtime.recording_content import RecordedStacks
+from ecli_runtime.recording_content import MAX_NAMES_SIZE, RecordedStacks, names_size
 from ecli_runtime.recording_format import MAX_BODY_SIZE_BYTES, MAX_STACK_ENTRIES
 from ecli_runtime.stream import Readings
 
@@ -105,6 +105,7 @@ class _Whole:
         parts: list[tuple[bytes, bytes]] = []
         source: Source | None = None
         stacks: Stacks | None = None
+        size = 0
         for chunk in self._run.chunks():
             taken_at = self._run.taken_at
             if source is not None:
@@ -112,14 +113,15 @@ class _Whole:
                 if isinstance(chunk, Readings) and chunk.source is source and at_once:
                     parts += chunk.entries
                     stacks = _joined(stacks, chunk.stacks)
-                    if _is_full(chunk) and len(parts) < _MAX_ENTRIES:
+                    size += names_size(chunk)
+                    if _is_full(chunk) and len(parts) < _MAX_ENTRIES and size < MAX_NAMES_SIZE:
                         continue
                     chunk = Readings(source, parts, stacks)  # noqa: PLW2901  of which it was the last part
                 else:
                     yield Readings(source, parts, stacks)
                 source = None
             elif isinstance(chunk, Readings) and _is_full(chunk):
-                source, parts, stacks = chunk.source, list(chunk.entries), chunk.stacks
+                source, parts, stacks, size = chunk.source, list(chunk.entries), chunk.stacks, names_size(chunk)
                 self.taken_at = taken_at
                 continue
             self.taken_at = taken_at

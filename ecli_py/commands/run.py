@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ecli_py.arguments import Values
     from ecli_py.output import Output
     from ecli_py.overhead import Measuring
+    from ecli_py.sink import Sink
     from ecli_py.tool import Tool
     from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.recorder import RunInfo
@@ -74,6 +75,7 @@ def main(words: list[str]) -> int:
         opened.interval_ms = None if arguments.interval is None else parse_interval_ms(arguments.interval)
         loading = opened.load(_attach_options(arguments))  # in the background: what follows is done meanwhile, importing included
         from ecli_py.output import Output, running_clock
+        from ecli_py.sink import Sink
         from ecli_py.tool import start_tool
 
         output = Output(loading.sources, make_format(arguments), running_clock())
@@ -85,19 +87,21 @@ def main(words: list[str]) -> int:
             stop.end(tool)
             rounds, limit = tool.rounds(duration_s), -1 if count is None else count
 
+            sink = Sink(tool, output.write)
+
             def watches(note: Callable[[str, str, int], object] | None = None) -> list[Watch]:
                 found: list[Watch] = [LossWatch(lambda: tool.stats, bool(arguments.json), note)]
-                return found if measuring is None else [*found, measuring.watch(tool)]
+                return found if measuring is None else [*found, measuring.watch(tool, lambda: sink.waited_s)]
 
             if info is None:
                 _settle(tool, arguments)
-                _show(tool, output, rounds, limit, watches())
+                _show(tool, output, sink, rounds, limit, watches())
             else:
                 from ecli_runtime.recorder import Recorder
 
                 with Recorder(arguments.record, info, lambda: tool.stats, warn) as recorder:
                     _settle(tool, arguments)
-                    _show(tool, output, recorder.tee(rounds), limit, watches(recorder.note_loss))
+                    _show(tool, output, sink, recorder.tee(rounds), limit, watches(recorder.note_loss))
             stats = tool.stats
     return _STATUS_LOSS if arguments.fail_on_loss and (stats.lost or stats.undecoded) else 0
 
@@ -385,7 +389,9 @@ def _settle(tool: Tool, arguments: Values) -> None:
             warn(f"privileges are kept: {error.strerror}")
 
 
-def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: int, watches: Sequence[Watch]) -> None:
+def _show(
+    tool: Tool, output: Output, sink: Sink, rounds: Iterator[Iterator[Chunk]], limit: int, watches: Sequence[Watch]
+) -> None:
     gc.freeze()
     gc.enable()
     # From this line on nothing is missed: a script that waits for it may start what it wants to see.
@@ -403,7 +409,7 @@ def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: 
                 break
         lines += [watch.look() for watch in watches]
         if any(lines):
-            output.write(b"".join(lines))
+            sink.write(b"".join(lines))
         if not limit:
             break
     tool.detach_all()  # so that nothing is lost any more between what is said of that now and then

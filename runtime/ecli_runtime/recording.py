@@ -364,7 +364,8 @@ class RecordedRun:
             known_by = source_index, type_index
             if kind == ITEM_SAMPLES:
                 run = Run(data, count, second, first, bool(flags & FLAG_MIXED))
-                yield time_ns, read_samples(source, type_index, run, self._foreign, self._stacks_of(known_by))
+                for samples in read_samples(source, type_index, run, self._foreign, self._stacks_of(known_by)):
+                    yield time_ns, samples
             elif kind == ITEM_READINGS:
                 yield time_ns, read_readings(source, data, count, first, second, self._stacks_of(known_by))
             elif kind == ITEM_LOSS and self._tells_maps:

@@ -8,6 +8,7 @@ from ecli_runtime.decode.stacks import stack_members
 from ecli_runtime.read.run import HEADER_SIZE_BYTES, Run
 from ecli_runtime.recording_format import (
     DOCUMENT_SIZE,
+    MAX_STACK_ENTRIES,
     NO_TYPE,
     Unreadable,
     field,
@@ -23,10 +24,10 @@ from ecli_schemas.model import Sample, StackTrace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
-    from ecli_runtime.decode.stacks import Frame
+    from ecli_runtime.decode.stacks import Frame, StackMember
     from ecli_runtime.stream import Source
 
 # Bounds for what the description of a run makes a reader keep.
@@ -35,6 +36,10 @@ _MAX_TYPES = 1024
 _MAX_OPS = 1 << 16
 
 _MAX_COUNT = 1 << 64
+
+# Names of functions that are shown at once: any number of events may have the same long stack.
+MAX_NAMES_SIZE = 1 << 28
+_FRAME_SIZE = 8  # what stands around a name
 
 STACK_TRACE_MEMBERS = ("pid", "comm", "kstack", "ustack")  # of the model, which is upstream's and has more
 
@@ -45,6 +50,7 @@ class RecordedStacks:
     def __init__(self) -> None:
         self._frames: dict[tuple[int, bytes], Sequence[Frame] | None] = {}
         self._comms: dict[bytes, str] = {}
+        self._sizes: dict[tuple[int, bytes], int] = {}
 
     def keys(self) -> Iterable[tuple[int, bytes]]:
         """Return what the stacks are known by, as a recording has it."""
@@ -53,6 +59,14 @@ class RecordedStacks:
     def frames(self, member: int, key: bytes) -> Sequence[Frame] | None:
         """Return the frames of a stack, the innermost first; ``None``: it was lost, or the recording has it not."""
         return self._frames.get((member, stack_digest(key)))
+
+    def size(self, member: int, key: bytes) -> int:
+        """Return about how many characters the names of a stack are."""
+        known_by = member, stack_digest(key)
+        if known_by not in self._sizes:
+            frames = self._frames.get(known_by) or ()
+            self._sizes[known_by] = sum(len(function) + len(file) + _FRAME_SIZE for function, file in frames)
+        return self._sizes[known_by]
 
     def comm(self, key: bytes) -> str:
         """Return what the process of an entry is called; empty: its key says it."""
@@ -104,8 +118,8 @@ def _bytes(key: str) -> bytes:
         raise Unreadable("has stacks that nothing refers to") from error
 
 
-def read_samples(source: Source, type_index: int, run: Run, is_foreign: bool, stacks: RecordedStacks) -> Samples:
-    """Return samples.
+def read_samples(source: Source, type_index: int, run: Run, is_foreign: bool, stacks: RecordedStacks) -> Iterator[Samples]:
+    """Yield samples: all at once, unless their stacks take too much room for that.
 
     Args:
         source: The map that they are of.
@@ -125,8 +139,29 @@ def read_samples(source: Source, type_index: int, run: Run, is_foreign: bool, st
         fits = fits and plan.size_bytes <= run.length <= plan.max_size_bytes
     if source.sample is not None or not run.count or not fits:
         raise Unreadable("has samples whose sizes make no sense")
-    has_stacks = plan is not None and bool(source.stack_kinds) and bool(stack_members(plan))
-    return Samples(source, plan, _swap_lengths(run) if is_foreign else run, stacks if has_stacks else None)
+    run = _swap_lengths(run) if is_foreign else run
+    members = stack_members(plan) if plan is not None and source.stack_kinds else ()
+    if not members:
+        yield Samples(source, plan, run)
+        return
+    for part in _divided(run, members, stacks):
+        yield Samples(source, plan, part, stacks)
+
+
+def _divided(run: Run, members: Sequence[StackMember], stacks: RecordedStacks) -> Iterator[Run]:
+    payloads: list[bytes] = []
+    size, is_whole = 0, True
+    for payload in run.payloads():
+        its_size = sum(stacks.size(number, member.key(payload)) for number, member in enumerate(members))
+        if its_size > MAX_NAMES_SIZE:
+            raise Unreadable("has stacks that are too large to be shown")
+        if payloads and size + its_size > MAX_NAMES_SIZE:
+            yield Run.of(payloads)
+            payloads, size, is_whole = [], 0, False
+        payloads.append(payload)
+        size += its_size
+    if payloads:
+        yield run if is_whole else Run.of(payloads)
 
 
 def read_readings(source: Source, data: bytes, count: int, key_size: int, value_size: int, stacks: RecordedStacks) -> Readings:
@@ -135,8 +170,21 @@ def read_readings(source: Source, data: bytes, count: int, key_size: int, value_
         raise Unreadable("has readings whose sizes make no sense")
     size = key_size + value_size
     starts = range(0, len(data), size) if data else ()
+    if source.stacks is not None and count > MAX_STACK_ENTRIES:
+        raise Unreadable("has too many entries with stacks in one piece")
     entries = [(data[at : at + key_size], data[at + key_size : at + size]) for at in starts]
-    return Readings(source, entries, None if source.stacks is None else stacks)
+    readings = Readings(source, entries, None if source.stacks is None else stacks)
+    if names_size(readings) > MAX_NAMES_SIZE:
+        raise Unreadable("has stacks that are too large to be shown")
+    return readings
+
+
+def names_size(readings: Readings) -> int:
+    """Return about how many characters the names of a recorded reading's stacks are."""
+    stacks = readings.stacks
+    if not isinstance(stacks, RecordedStacks):
+        return 0
+    return sum(stacks.size(member, key) for key, _value in readings.entries for member in (0, 1))
 
 
 def _fit(source: Source, key_size: int, value_size: int) -> bool:

@@ -15,6 +15,7 @@ from ecli_runtime.read.sampler import Sampler
 from ecli_runtime.stream import (
     NOT_DECODED,
     NOT_SENT,
+    OUTPUT_SLOW,
     PERF_BUFFER_FULL,
     RING_BUFFER_FULL,
     MapStats,
@@ -266,18 +267,11 @@ class Session:
         return Stats(self.delivered, self._received, lost, self._undecoded, occupancy, seconds, filtered, maps)
 
     def _stats_of(self, reader: _Reader) -> MapStats:
-        if self._counters is None:
-            from ecli_runtime.counters import find_counters
-
-            self._counters = find_counters(self._object, self._variables, [each.source.name for each in self._readers])
         name, buffer = reader.source.name, reader.buffer
-        counter = self._counters.get(name)
-        by_program = max(counter(), 0) if counter else 0  # before the kernel's count, which is not to be less
-        by_kernel = buffer.lost
-        if isinstance(buffer, RingBuffer):
-            reasons = [(RING_BUFFER_FULL, by_program)]
-        else:  # the program is told of each sample that the kernel counts, too: bpf_perf_event_output returns -ENOSPC
-            reasons = [(PERF_BUFFER_FULL, by_kernel), (NOT_SENT, max(by_program - by_kernel, 0))]
+        full, not_sent = self._lost_of(reader)
+        slow = min(reader.output_slow, full)
+        why = RING_BUFFER_FULL if isinstance(buffer, RingBuffer) else PERF_BUFFER_FULL
+        reasons = [(why, full - slow), (OUTPUT_SLOW, slow), (NOT_SENT, not_sent)]
         lost = sum(count for _why, count in reasons)
         reasons.append((NOT_DECODED, reader.undecoded))
         return MapStats(
@@ -290,6 +284,33 @@ class Session:
             buffer.occupancy,
             buffer.size_bytes,
         )
+
+    def _lost_of(self, reader: _Reader) -> tuple[int, int]:
+        """Return how many samples found a buffer full, and how many more could not be sent."""
+        if self._counters is None:
+            from ecli_runtime.counters import find_counters
+
+            self._counters = find_counters(self._object, self._variables, [each.source.name for each in self._readers])
+        counter = self._counters.get(reader.source.name)
+        by_program = max(counter(), 0) if counter else 0  # before the kernel's count, which is not to be less
+        by_kernel = reader.buffer.lost
+        if isinstance(reader.buffer, RingBuffer):
+            return by_program, 0
+        # The program is told of each sample that the kernel counts, too: bpf_perf_event_output returns -ENOSPC.
+        return by_kernel, max(by_program - by_kernel, 0)
+
+    def buffers_full(self) -> dict[str, int]:
+        """Return how many samples of each map have found its buffer full so far.
+
+        Raises:
+            LibbpfError: The kernel does not tell.
+        """
+        return {reader.source.name: self._lost_of(reader)[0] for reader in self._readers}
+
+    def blame_output(self, before: Mapping[str, int]) -> None:
+        """Attribute what was lost since another look to an output that was waited for; errors as :meth:`buffers_full`."""
+        for reader in self._readers:
+            reader.output_slow += max(self._lost_of(reader)[0] - before[reader.source.name], 0)
 
     def _stats_of_sampled(self, sampler: Sampler) -> MapStats:
         name = sampler.source.name
@@ -355,6 +376,7 @@ class _Reader:
         self.source = source
         self._stacks = stacks  # of each type
         self.received = self.undecoded = 0
+        self.output_slow = 0  # of what was lost, what was lost while output was waited for
         self.buffer = buffer
         self._choose = make_chooser(source.plans, source.tags) if source.plans else None
         self._sizes = [range(plan.min_size_bytes, plan.max_size_bytes + 1) for plan in source.plans]
