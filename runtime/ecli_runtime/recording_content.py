@@ -81,6 +81,7 @@ class RecordedStacks:
             found._comms.update(self._comms)
         found._frames.update(other._frames)
         found._comms.update(other._comms)
+        found._sizes.clear()
         return found
 
     @classmethod

@@ -6,6 +6,7 @@ import fcntl
 import io
 import os
 import resource
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +24,19 @@ from ecli_runtime.recording import Loss, MapLoss, RecordedRun, Recording
 from ecli_runtime.recording_content import map_stats
 from ecli_runtime.recording_format import HEADER_SIZE, MAGIC, make_block
 from ecli_runtime.stream import NOT_DECODED, OUTPUT_SLOW, RING_BUFFER_FULL, Readings, Samples, Stats
-from tests.recordings import STATS, as_version_1, blocks, event_payload, make_chunks, make_info, read, record
+from tests.recordings import (
+    STATS,
+    MadeStacks,
+    as_version_1,
+    blocks,
+    event_payload,
+    make_chunks,
+    make_info,
+    make_stack_chunks,
+    make_stack_info,
+    read,
+    record,
+)
 
 if TYPE_CHECKING:
     from ecli_runtime.stream import Chunk
@@ -68,6 +81,65 @@ def test_samples_and_readings_are_kept_as_they_are(tmp_path: Path) -> None:
             assert isinstance(before, Readings)
             assert isinstance(after, Readings)
             assert after.entries == list(before.entries)
+
+
+def test_stacks_are_kept_with_their_names(tmp_path: Path) -> None:
+    info = make_stack_info()
+    path = tmp_path / "file"
+    chunks = make_stack_chunks(info.sources)
+    record(path, info, [chunks])
+    events, losses, warnings = read(path.read_bytes())
+    assert (losses, warnings) == ([], [])
+    assert [event.get("kern_stack_id", 0) for event in events] == [
+        *[["vfs_read", r"entry\x1b[2J"]] * 2,
+        *[["vfs_write", r"entry\x1b[2J"]] * 2,
+        *[None] * 2,
+        *[0] * 3,
+    ]
+    assert [event["ustack"] for event in events[:6:2]] == [["u1", "u2"], ["u3"], []]
+    assert [event["kernel_stack"] for event in events[6:]] == [["schedule"]] * 3
+    assert [event["user_stack"] for event in events[6:]] == [["work", "main"], ["work", "main"], None]
+    assert first_run(path.read_bytes()).sources == info.sources
+
+
+def test_stacks_are_in_each_block_that_needs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecli_runtime.recorder._BLOCK_AGE_NS", 0)
+    info = make_stack_info()
+    path = tmp_path / "file"
+    chunks = make_stack_chunks(info.sources)[:1]
+    record(path, info, [chunks, chunks, chunks])
+    first, _damaged, *rest = blocks(path.read_bytes())
+    events, _losses, _warnings = read(first + b"".join(rest))
+    assert [event["ustack"] for event in events] == [["u1", "u2"]] * 4
+
+
+def test_a_large_profile_is_kept_in_parts(tmp_path: Path) -> None:
+    info = make_stack_info()
+    busy = info.sources[1]
+    keys = [struct.pack("=Iii", number, 1, 2) for number in range(10_000)]
+    frames: dict[tuple[int, bytes], list[tuple[str, str]] | None] = {}
+    for number, key in enumerate(keys):
+        frames[0, key], frames[1, key] = [], [(f"f{number}", "prog"), ("main", "prog")]
+    record(tmp_path / "file", info, [[Readings(busy, [(key, bytes(8)) for key in keys], MadeStacks(frames))]])
+    events, _losses, warnings = read((tmp_path / "file").read_bytes())
+    assert not warnings
+    assert [event["user_stack"][0] for event in events] == [f"f{number}" for number in range(10_000)]
+
+
+def test_a_stack_that_many_samples_have_is_not_shown_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = make_stack_info()
+    record(tmp_path / "file", info, [make_stack_chunks(info.sources)])
+    data = (tmp_path / "file").read_bytes()
+    monkeypatch.setattr("ecli_runtime.recording_content.MAX_NAMES_SIZE", 100)
+    samples = [chunk for chunk in first_run_with_warnings(data).chunks() if isinstance(chunk, Samples)]
+    assert [chunk.run.count for chunk in samples] == [1, 1, 1, 1, 2]
+    monkeypatch.setattr("ecli_runtime.recording_content.MAX_NAMES_SIZE", 20)
+    _events, _losses, warnings = read(data)
+    assert any("stacks that are too large to be shown" in text for text in warnings)
+
+
+def first_run_with_warnings(data: bytes) -> RecordedRun:
+    return next(Recording(io.BytesIO(data), "file", lambda _text: None).runs())
 
 
 def test_version_1_is_read(tmp_path: Path) -> None:
