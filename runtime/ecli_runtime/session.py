@@ -10,6 +10,7 @@ from ecli_runtime.decode.choose import make_chooser
 from ecli_runtime.libbpf.object import MAP_TYPE_RINGBUF
 from ecli_runtime.mounts import with_tracefs
 from ecli_runtime.opening import DEFAULT_LATENCY_MS
+from ecli_runtime.privileges import TO_READ_PROCESSES, give_up
 from ecli_runtime.read.ringbuf import RingBuffer
 from ecli_runtime.read.sampler import Sampler
 from ecli_runtime.stream import (
@@ -84,6 +85,7 @@ class Session:
         self._flowing = False
         self._looked = 0.0
         self._closed = False
+        self._pinned = False
         self._started = time.monotonic()
         self._seconds: float | None = None
         self.delivered = 0
@@ -103,7 +105,11 @@ class Session:
             raise
 
     def _open_source(self, source: Source) -> None:
-        loaded_map = self._maps[source.name]
+        name = source.name
+        if source.region is not None:
+            section = source.region.section
+            name = next(each.name for each in self._object.maps if each.data_section == section)
+        loaded_map = self._maps[name]
         if source.sample is not None:
             self._samplers.append(Sampler(source, source.sample, loaded_map, self._object.maps))
             return
@@ -140,18 +146,30 @@ class Session:
         else:
             attach_all()
 
+    def pin(self, directory: str) -> None:
+        """Pin all links and maps in a directory of a BPF file system: the programs stay attached when this is closed.
+
+        Raises:
+            EcliError: Something cannot be pinned; then nothing is.
+        """
+        from ecli_runtime.pins import pin_all
+
+        named = ((name, link) for name, links in self._links_of.items() for link in links)
+        pin_all(directory, named, self._object.maps)
+        self._pinned = True
+
     def give_up_privileges(self) -> None:
         """Give up the capabilities that nothing needs any more, on this thread and those that it makes from now on.
+
+        Those that detaching takes are kept, and, where stack traces are to be shown, those that reading other processes takes.
 
         Raises:
             OSError: The kernel refused.
         """
-        from ecli_runtime.privileges import give_up
-
-        give_up([bit for link in self._links for bit in link.closing_takes], self._can_read_maps)
-
-    def _can_read_maps(self) -> bool:
-        return all(each.is_permitted() for each in self._object.maps[:1])
+        keep = {bit for link in self._links for bit in link.closing_takes}
+        if any(source.stacks is not None or _has_user_stacks(source) for source in self.sources):
+            keep.update(TO_READ_PROCESSES)
+        give_up(keep)
 
     def _read_iterators(self) -> Iterator[TextLines]:
         if self._hooks.has_iterators:
@@ -241,6 +259,8 @@ class Session:
         while True:
             before = self._received + self._undecoded
             yield from self._drain()
+            if self._pinned:  # more may come for ever
+                break
             if before == self._received + self._undecoded:
                 # A program that was detached while it ran may hold up what others have sent, until it has sent its own.
                 if not patience or not any(reader.buffer.filled for reader in self._readers):
@@ -367,6 +387,15 @@ class Session:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _has_user_stacks(source: Source) -> bool:
+    """Tell whether events may have stack traces of processes."""
+    if not source.stack_kinds:
+        return False
+    from ecli_runtime.decode.stacks import stack_members
+
+    return any(member.may_be_user for plan in source.plans for member in stack_members(plan))
 
 
 class _Reader:

@@ -63,6 +63,10 @@ def _walk(
             refs = tuple(_type_ref(package, btf, event_type, index) for event_type in types)
             tags = tuple(event_type.tag for event_type in types)
             yield make_source(btf, each.name, refs, tags=tags, raw=raw, stack_kinds=stack_kinds)
+    if package.results:
+        from ecli_runtime.variables import variable_sources
+
+        yield from variable_sources(btf, package.results, raw, interval_ms)
 
 
 def _type_ref(package: Package, btf: Btf, event_type: EventType, export_index: int) -> TypeRef:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ecli_runtime.decode.meaning import STACK_MEANINGS, with_meanings
-from ecli_runtime.decode.plan import make_event_plan, make_plan, make_plan_of_members
+from ecli_runtime.decode.plan import Plan, make_event_plan, make_plan, make_plan_of_members
 from ecli_runtime.errors import BtfError
 from ecli_schemas.record import Record
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from ecli_runtime.btf import Btf
-    from ecli_runtime.decode.plan import Plan
     from ecli_runtime.decode.stacks import Stacks
     from ecli_runtime.read.run import Run
     from ecli_schemas.model import Sample, StackTrace, Tag
@@ -35,6 +34,22 @@ class TypeRef(Record):
     meanings: Mapping[str, str] = {}
 
 
+class Region(Record):
+    """The part of a data section that a source is read from.
+
+    Attributes:
+        section: Its name: ``.bss``.
+        byte_offset: Where it begins.
+        count: Elements of an array; 0: it is none.
+        size_bytes: Of an element, or of the whole.
+    """
+
+    section: str
+    byte_offset: int
+    count: int
+    size_bytes: int
+
+
 class Source(Record):
     """A map that events come from, or an iterator.
 
@@ -51,6 +66,7 @@ class Source(Record):
         stacks: Set when the keys of a sampled map refer to stack traces: by which members.
         stack_kinds: Of events: which kinds of members are taken for stack traces, of
             :data:`~ecli_runtime.decode.meaning.STACK_KINDS`; nothing if none is there.
+        region: Set when it is no map of the author's, but global variables of his: where they are.
     """
 
     name: str
@@ -63,6 +79,12 @@ class Source(Record):
     lines: bool = False
     stacks: StackTrace | None = None
     stack_kinds: tuple[str, ...] = ()
+    region: Region | None = None
+
+    @property
+    def keyless(self) -> bool:
+        """Its entries are values alone."""
+        return self.sample is not None and bool(self.plans) and not self.plans[0].size_bytes
 
 
 def make_source(
@@ -76,6 +98,7 @@ def make_source(
     raw: bool = False,
     stacks: StackTrace | None = None,
     stack_kinds: tuple[str, ...] = (),
+    region: Region | None = None,
 ) -> Source:
     """Return a source with the plans of its types; of a sampled map these are key and value.
 
@@ -90,6 +113,7 @@ def make_source(
         raw: Values are shown as they are, whatever they mean.
         stacks: Set when its keys refer to stack traces.
         stack_kinds: As in :class:`Source`; of no account where values are shown as they are.
+        region: Set when it is global variables.
 
     Raises:
         BtfError: There is no plan of a type, or values of a sampled map are longer than can be shown.
@@ -98,6 +122,8 @@ def make_source(
         stack_kinds = ()
 
     def plan(ref: TypeRef) -> Plan:
+        if not ref.type_id and not ref.members:  # the key of what has none
+            return Plan("", 0, btf.byteorder, ())
         if ref.members:
             bare = make_plan_of_members(btf, list(ref.members))
         else:
@@ -109,7 +135,7 @@ def make_source(
         raise BtfError(f"values of map {name!r} are too long to be shown: {value_size_bytes} bytes")
     if not any(op.meaning in STACK_MEANINGS for each in plans for op in each.ops):
         stack_kinds = ()
-    return Source(name, plans, sample, per_cpu, value_size_bytes, tags, types, stacks=stacks, stack_kinds=stack_kinds)
+    return Source(name, plans, sample, per_cpu, value_size_bytes, tags, types, False, stacks, stack_kinds, region)
 
 
 class Samples:

@@ -42,6 +42,8 @@ LOST = "[lost stack]"  # the kernel found no room for it
 ADDRESS_SIZE_BYTES = 8
 PID_SIZE_BYTES = 8  # at the beginning of each key
 
+_SIDELESS = ("stack_id", "stackid")  # only the addresses tell whose such a stack is
+
 _PIDS = ("tgid", "pid", "tid")  # the process lives longer than the thread that made the event
 _SIZES = ("_sz", "_size", "_bytes", "_len")  # of what bpf_get_stack() returned
 _ENTRIES = ("_len",)  # of these, what may be a number of addresses: only 0 and less say something
@@ -78,6 +80,11 @@ class StackMember(Record):
     pid: _Integer | None
     size: _Integer | None
     has_entries: bool
+
+    @property
+    def may_be_user(self) -> bool:
+        """Whether it may be the stack of a process."""
+        return self.is_user or self.path.rpartition(".")[2] in _SIDELESS
 
     def key(self, sample: bytes, at: int = 0) -> bytes:
         """Return what tells a stack from others: the process, in 8 bytes, and the id or the addresses.
