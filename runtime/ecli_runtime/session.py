@@ -129,9 +129,11 @@ class Session:
         """Return what looks up the stack traces of each type of events; ``None``: they have none."""
         if not source.stack_kinds:
             return None
+        from ecli_runtime.decode.symbols import kernel_symbols
         from ecli_runtime.read.event_stacks import EventStackReader
         from ecli_runtime.symbols.resolver import Resolver
 
+        kernel_symbols()  # which takes some tenths of a second: events would be lost meanwhile
         self._resolver = self._resolver or Resolver()
         return [EventStackReader(plan, self._object.maps, self._resolver) for plan in source.plans]
 
