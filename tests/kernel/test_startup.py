@@ -36,6 +36,7 @@ MEANWHILE = {
         "ecli_runtime.privileges",
         "ecli_runtime.read",
         "ecli_runtime.read.barrier",
+        "ecli_runtime.read.reader",
         "ecli_runtime.read.ringbuf",
     ),
     *("ecli_runtime.read.run", "ecli_runtime.read.sampler", "ecli_runtime.session", "ecli_runtime.sources"),
