@@ -82,7 +82,9 @@ class Session(requests.Session):
         """
         target = super().get_redirect_target(resp)
         if target is not None:
-            resp._content = b""  # requests would read the body of a redirect, though it had no end
+            # requests would read the body of a redirect, though it had no end.
+            resp._content = b""
+            resp.raw.close()
             scheme = urlsplit(urljoin(resp.url, target)).scheme.lower()
             if scheme not in ("http", "https"):
                 raise RedirectError(f"{hide_secrets(resp.url)} redirects to {target!r}", "only http and https are followed")

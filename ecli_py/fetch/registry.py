@@ -114,10 +114,9 @@ class Registry(oras.provider.Registry):  # type: ignore[misc]  # oras has no typ
         name = f"registry {self._host}"
         try:
             response = self._send(url, method, data, headers, json)
-            if response.status_code == 401:
+            if response.status_code == 401 and self._authorize(response):
                 response.close()
-                if self._authorize(response):
-                    response = self._send(url, method, data, headers, json)
+                response = self._send(url, method, data, headers, json)
             if not stream:
                 # As requests does it, but not without end.
                 response._content = (
@@ -130,6 +129,12 @@ class Registry(oras.provider.Registry):  # type: ignore[misc]  # oras has no typ
 
     def _check_200_response(self, response: Response) -> None:
         self.check(response, str(self._place))
+
+    def _get_location(self, r: Response, container: Container) -> str:
+        """Return where a blob is to be uploaded to; oras would not look at the status first."""
+        self.check(r, str(self._place))
+        location: str = super()._get_location(r, container)
+        return location
 
     # --- what we call ---
 
