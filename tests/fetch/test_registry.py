@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import stat
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from ecli_py.fetch.references import parse_registry
-from ecli_py.fetch.registry import MANIFEST, Registry
+from ecli_py.fetch.registry import INDEX, MANIFEST, Registry
 from tests.cli import Ecli
+from tests.conftest import DATA
+from tests.http_server import Asked, Server
 from tests.registry import PASSWORD, USER, RunningRegistry, run_registry
 
 WASM = b"\0asm\x01\0\0\0"
@@ -246,3 +249,168 @@ def test_a_package_that_is_here_needs_no_registry(ecli: Ecli, tool: Path, tmp_pa
 def test_a_registry_on_another_machine_is_not_asked_over_plain_http(ecli: Ecli) -> None:
     # 192.0.2.0/24 is nobody's (RFC 5737); the proxy of the tests answers nothing either.
     ecli("tags", "192.0.2.1:5000/tools/x").fails("proxy")
+
+
+# --- packages for several machines ---
+
+
+@pytest.mark.compiler
+def test_a_package_for_several_machines_is_split(ecli: Ecli, open_registry: RunningRegistry, tmp_path: Path) -> None:
+    source = DATA / "flood.bpf.c"
+    built = ecli("build", source, "-o", "both.json", "--arch", "x86_64", "--arch", "aarch64")
+    assert built.status == 0, built.stderr
+    reference = f"{open_registry.host}/tools/split:1"
+    pinned = push(ecli, "both.json", reference, "--split")
+    index = json.loads(open_registry.blob(pinned.rpartition("@")[2]).read_bytes())
+    assert index["mediaType"] == "application/vnd.oci.image.index.v1+json"
+    assert [each["platform"] for each in index["manifests"]] == [
+        {"os": "linux", "architecture": "arm64"},
+        {"os": "linux", "architecture": "amd64"},
+    ]
+    machine = os.uname().machine
+    for each in (reference, pinned):
+        objects = json.loads(ecli("inspect", each, "--json").stdout)["objects"]
+        assert [one["arches"] for one in objects] == [[machine]]
+    ecli("push", "both.json", "both.json", reference).fails("not for one machine")
+    one = ecli("build", source, "-o", "one.json", "--arch", "aarch64")
+    assert one.status == 0, one.stderr
+    ecli("push", "one.json", reference, "--split").fails("not for several machines")
+    ecli("push", "one.json", "one.json", reference).fails("two of the packages are for aarch64")
+
+
+def test_an_index_without_this_machine(ecli: Ecli, tool: Path, open_registry: RunningRegistry) -> None:
+    reference = f"{open_registry.host}/tools/elsewhere"
+    pinned = push(ecli, tool, f"{reference}:there")
+    registry = Registry(parse_registry(reference), False, 10)
+    manifest = registry.manifest(pinned.rpartition("@")[2])
+    descriptor = {**manifest.descriptor(), "platform": {"os": "linux", "architecture": "pdp11"}}
+    registry.put_manifest({"schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor]}, "index")
+    registry.close()
+    ecli("inspect", f"{reference}:index").fails("has no package for", "it has one for pdp11")
+
+
+# --- registries that misbehave, and those with tokens ---
+
+
+class FakeRegistry:
+    """A registry with one package, that can be made to misbehave.
+
+    Args:
+        server: The server behind it.
+        content: The package.
+    """
+
+    def __init__(self, server: Server, content: bytes) -> None:
+        self.server, self.content = server, content
+        layer = {
+            "mediaType": "application/vnd.ecli.package.layer.v1+json",
+            "digest": digest_of(content),
+            "size": len(content),
+        }
+        self.manifest: dict[str, object] = {"schemaVersion": 2, "mediaType": MANIFEST, "layers": [layer]}
+        self.reference = f"{server.host}/x:1"
+        server.serves(f"/v2/x/blobs/{digest_of(content)}", lambda asked: asked.answer(content))
+        server.serves("/v2/x/manifests/1", lambda asked: asked.answer(json.dumps(self.manifest).encode(), Content_Type=MANIFEST))
+
+
+@pytest.fixture
+def fake(server: Server, tool: Path) -> FakeRegistry:
+    return FakeRegistry(server, tool.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "no manifest"),
+        (b"<html>", "no manifest"),
+        (b"[]", "no manifest"),
+        (b"[" * 100_000, "no manifest"),
+        (b"{}", "0 layers"),
+        (b'{"layers": 7}', "0 layers"),
+        (b'{"layers": [7, {"digest": "sha256:x", "size": 1}]}', "0 layers"),
+        (b'{"layers": [{"digest": "sha256:' + b"0" * 64 + b'", "size": -1}]}', "0 layers"),
+        (b'{"layers": [{"digest": "sha256:' + b"0" * 64 + b'", "size": 1000000000000}]}', "larger than 256 MiB"),
+        (b'{"manifests": {}}', "no package for"),
+        (b'{"manifests": [{"platform": 7, "digest": 5}]}', "no package for"),
+        (b" " * (5 << 20), "larger than 4 MiB"),
+    ],
+)
+def test_what_is_no_manifest(ecli: Ecli, fake: FakeRegistry, body: bytes, said: str, cache_path: Path) -> None:
+    fake.server.serves("/v2/x/manifests/1", lambda asked: asked.answer(body))
+    ecli("inspect", fake.reference).fails(said)
+    assert not list(cache_path.glob("blobs/*"))
+
+
+def test_a_manifest_that_is_not_what_the_registry_says(ecli: Ecli, fake: FakeRegistry) -> None:
+    answer = json.dumps(fake.manifest).encode()
+    fake.server.serves("/v2/x/manifests/1", lambda asked: asked.answer(answer, Docker_Content_Digest=f"sha256:{'0' * 64}"))
+    ecli("inspect", fake.reference).fails("has the digest")
+
+
+def test_a_token_is_fetched_with_the_login(ecli: Ecli, fake: FakeRegistry, environment: dict[str, str]) -> None:
+    """As Docker's token specification has it: the registry names a server that gives tokens for names and passwords."""
+
+    def guarded(asked: Asked) -> None:
+        if asked.headers.get("authorization") == "Bearer tokenfor/me":
+            asked.answer(json.dumps(fake.manifest).encode(), Content_Type=MANIFEST)
+        else:
+            challenge = f'Bearer realm="{fake.server.url("/token")}",service="here",scope="repository:x:pull"'
+            asked.answer(b'{"errors": [{"message": "log in first"}]}', 401, WWW_Authenticate=challenge)
+
+    def token(asked: Asked) -> None:
+        assert asked.path == "/token?service=here&scope=repository%3Ax%3Apull"
+        ok = asked.headers.get("authorization") == "Basic bWU6c2VjcmV0"
+        asked.answer(b'{"token": "tokenfor/me"}' if ok else b'{"token": "anonymous"}')
+
+    fake.server.serves("/v2/x/manifests/1", guarded)
+    fake.server.serves("/token", token)
+    ecli("inspect", fake.reference).fails("denies it: log in first", "ecli-py login")
+    config = Path(environment["DOCKER_CONFIG"]) / "config.json"
+    config.parent.mkdir()
+    config.write_text(json.dumps({"auths": {fake.server.host: {"auth": "bWU6c2VjcmV0"}}}), encoding="utf-8")
+    assert ecli("inspect", fake.reference).status == 0
+    for answer in (b"", b"[]", b"{}", b'{"token": 7}', b'{"token": "a\\nb: c"}'):
+        fake.server.serves("/token", lambda asked, answer=answer: asked.answer(answer))  # type: ignore[misc]
+        ecli("inspect", fake.reference).fails("the answer to the login")
+
+
+@pytest.mark.parametrize("realm", ["file:///etc/passwd", "", "javascript:x"])
+def test_a_login_is_not_sent_anywhere(ecli: Ecli, fake: FakeRegistry, realm: str) -> None:
+    challenge = f'Bearer realm="{realm}",service="x"'
+    fake.server.serves("/v2/x/manifests/1", lambda asked: asked.answer(b"", 401, WWW_Authenticate=challenge))
+    ecli("inspect", fake.reference).fails("not safe")
+
+
+def test_a_blob_elsewhere_does_not_get_the_login(ecli: Ecli, fake: FakeRegistry, environment: dict[str, str], tool: Path) -> None:
+    config = Path(environment["DOCKER_CONFIG"]) / "config.json"
+    config.parent.mkdir()
+    config.write_text(json.dumps({"auths": {fake.server.host: {"auth": "bWU6c2VjcmV0"}}}), encoding="utf-8")
+    with Server() as elsewhere:
+        elsewhere.serves("/blob", tool.read_bytes())
+
+        def guarded(asked: Asked) -> None:
+            if "authorization" in asked.headers:
+                asked.answer(b"", 307, Location=elsewhere.url("/blob"))
+            else:
+                asked.answer(b"", 401, WWW_Authenticate='Basic realm="x"')
+
+        fake.server.serves(f"/v2/x/blobs/{digest_of(fake.content)}", guarded)
+        assert ecli("inspect", fake.reference).status == 0
+        assert [each.headers.get("authorization") for each in elsewhere.asked] == [None]
+
+
+def test_a_list_of_tags_without_end(ecli: Ecli, fake: FakeRegistry) -> None:
+    fake.server.serves("/v2/x/tags/list", lambda asked: asked.answer(b'{"tags": 7}'))
+    ecli("tags", f"{fake.server.host}/x").fails("cannot be read")
+    fake.server.serves("/v2/x/tags/list", lambda asked: asked.answer(b"{"))
+    ecli("tags", f"{fake.server.host}/x").fails("cannot be read")
+    link = '</v2/x/tags/list?last=a>; rel="next"'
+    fake.server.serves("/v2/x/tags/list", lambda asked: asked.answer(b'{"tags": ["a"]}', Link=link))
+    assert ecli("tags", f"{fake.server.host}/x").stdout == "a\n"
+    counter = itertools.count()
+
+    def more(asked: Asked) -> None:
+        asked.answer(json.dumps({"tags": [f"t{next(counter)}" for _ in range(4000)]}).encode(), Link=link)
+
+    fake.server.serves("/v2/x/tags/list", more)
+    ecli("tags", f"{fake.server.host}/x").fails("more than 10000 tags")
