@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import hashlib
 import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -366,6 +368,11 @@ def test_tls(tmp_path: Path, package: bytes, monkeypatch: pytest.MonkeyPatch, se
             quiet(url)
         assert "REQUESTS_CA_BUNDLE" in caught.value.hint
         assert not kept(cache_path)
+        with monkeypatch.context() as system:
+            system.setenv("SSL_CERT_FILE", str(tmp_path / "public.pem"))  # where OpenSSL looks for those that the system trusts
+            assert quiet(url).content == package
+        with pytest.raises(FetchError, match="cannot prove"):
+            quiet(url)
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "public.pem"))
         assert quiet(url).content == package
         unsafe = server.serves("/tool.json", package)
@@ -507,6 +514,48 @@ def test_offline_asks_nobody(server: Server, package: bytes) -> None:
     asked = len(server.asked)
     assert quiet(url, FetchOptions(offline=True)).content == package
     assert len(server.asked) == asked
+
+
+# --- proxies, and terminals ---
+
+
+def test_a_proxy_is_asked_for_other_machines_only(server: Server, package: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", server.url(""))
+    server.serves("http://tools.example/tool.json", package)
+    assert quiet("http://tools.example/tool.json").content == package
+    assert quiet(server.serves("/tool.json", package)).content == package
+    monkeypatch.setenv("no_proxy", "tools.example")
+    with pytest.raises(UnreachableError, match="no such host"):
+        quiet("http://tools.example/other.json")
+
+
+def test_a_registry_elsewhere_is_asked_over_plain_http_only_if_that_is_wanted(
+    server: Server, ecli: Ecli, environment: dict[str, str]
+) -> None:
+    environment |= {"http_proxy": server.url(""), "https_proxy": server.url("")}
+    server.serves("http://tools.example:5000/v2/x/tags/list", b'{"tags": ["1.0"]}')
+    ecli("tags", "tools.example:5000/x").fails("proxy")
+    assert ecli("tags", "tools.example:5000/x", "--insecure").stdout == "1.0\n"
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_bar_is_shown_on_a_terminal(
+    server: Server, large: bytes, tmp_path: Path, environment: dict[str, str], is_terminal: bool
+) -> None:
+    url = server.serves("/tool.json", lambda asked: asked.answer(chopped(large, 50_000, 0.03), Content_Length=len(large)))
+    reader, writer = os.openpty() if is_terminal else os.pipe()
+    shown = b""
+    words = [sys.executable, "-m", "ecli_py", "pull", url, "-o", "x.json"]
+    with subprocess.Popen(
+        words, cwd=tmp_path, env={**os.environ, **environment, "TERM": "xterm"}, stdout=subprocess.DEVNULL, stderr=writer
+    ) as process:
+        os.close(writer)
+        with contextlib.suppress(OSError):  # a terminal that nobody writes to any more
+            while part := os.read(reader, 4096):
+                shown += part
+    os.close(reader)
+    assert process.returncode == 0
+    assert (b"tool.json" in shown and b"/2.0 MB" in shown) if is_terminal else shown == b""
 
 
 # --- many at once, and sudden ends ---
