@@ -239,7 +239,8 @@ def test_a_package_that_is_here_needs_no_registry(ecli: Ecli, tool: Path, tmp_pa
     again = ecli("inspect", reference)
     assert again.status == 0
     assert "using the copy" in again.stderr
-    for words in ((by_digest,), (reference, "--offline")):
+    by_content = f"{registry.host}/tools/gone:0@sha256={digest_of(tool.read_bytes())[7:]}"
+    for words in ((by_digest,), (by_content,), (reference, "--offline"), (by_content, "--offline")):
         quiet = ecli("inspect", *words)
         assert (quiet.status, quiet.stderr) == (0, "")
     ecli("inspect", f"{registry.host}/tools/gone:2", "--offline").fails("not in the cache")
