@@ -69,7 +69,7 @@ class Tool:
         return self._session.optional_programs
 
     def detach(self, program: str) -> None:
-        """Detach one program; the others go on."""
+        """Detach one program; the others go on. One that is pinned stays attached."""
         self._session.detach_program(program)
 
     def events(self, duration_s: float | None = None, count: int | None = None) -> Iterator[Event]:
@@ -136,6 +136,14 @@ class Tool:
         """End :meth:`events` soon; may be called from a signal handler or another thread."""
         self._session.stop()
 
+    def pin(self, directory: str) -> None:
+        """Pin all links and maps in a directory of a BPF file system: the programs stay attached when this is closed.
+
+        Raises:
+            EcliError: Something cannot be pinned; then nothing is.
+        """
+        self._session.pin(directory)
+
     def give_up_privileges(self) -> None:
         """Give up the capabilities of this thread that nothing needs any more, for good, and those of threads made later.
 
@@ -166,16 +174,29 @@ def open_tool(
     raw: bool,
     ring_sizes: Mapping[str, int],
     measure: bool,
+    token: str | None,
+    pin: str | None,
 ) -> Tool:
     """Open a package, set its options, load and attach it; see :func:`ecli_py.open`."""
+    if pin is not None:
+        from ecli_runtime.pins import check_directory
+
+        check_directory(pin)
     source = find_source(package)
-    with OpenSession(parse_package(source.data), kernel_btf or source.kernel_btf) as opened:
+    with OpenSession(parse_package(source.data), kernel_btf or source.kernel_btf, token) as opened:
         for name, value in options.items():
             opened.set(name, value)
         opened.raw = raw
         if ring_sizes:
             opened.set_ring_sizes(ring_sizes)
-        return start_tool(opened.load(attach), latency_ms, measure)
+        tool = start_tool(opened.load(attach), latency_ms, measure)
+    if pin is not None:
+        try:
+            tool.pin(pin)
+        except BaseException:
+            tool.close()
+            raise
+    return tool
 
 
 def start_tool(loading: LoadingSession, latency_ms: float, measure: bool) -> Tool:
