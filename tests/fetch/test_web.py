@@ -536,6 +536,8 @@ def test_a_registry_elsewhere_is_asked_over_plain_http_only_if_that_is_wanted(
     server.serves("http://tools.example:5000/v2/x/tags/list", b'{"tags": ["1.0"]}')
     ecli("tags", "tools.example:5000/x").fails("proxy")
     assert ecli("tags", "tools.example:5000/x", "--insecure").stdout == "1.0\n"
+    server.serves("http://tools/v2/a.b/x/tags/list", b'{"tags": ["2.0"]}')
+    assert ecli("tags", "oci://tools/a.b/x", "--insecure").stdout == "2.0\n"
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
