@@ -29,6 +29,11 @@ COMMANDS = {
     "btf": "take the types out of kernel images, for kernels that have none of their own",
     "schema": "print the JSON Schema of a package's events",
     "inspect": "show what a package is and what it can do",
+    "pull": "fetch a package into a file",
+    "push": "put a package into a registry",
+    "tags": "list what a repository in a registry has",
+    "login": "keep a name and a password for a registry",
+    "cache": "look after the packages that were fetched",
     "unpin": "remove what a run has pinned",
     "doctor": "show what this machine can do with packages",
 }

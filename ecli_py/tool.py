@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from ecli_py.source import load_package
+from ecli_py.source import find_source, parse_package
 from ecli_runtime.opening import OpenSession
 
 TYPE_CHECKING = False
@@ -285,7 +285,8 @@ def open_tool(
         from ecli_runtime.pins import check_directory
 
         check_directory(pin)
-    with OpenSession(load_package(package), kernel_btf, token) as opened:
+    source = find_source(package)
+    with OpenSession(parse_package(source.data), kernel_btf or source.kernel_btf, token) as opened:
         for name, value in options.items():
             opened.set(name, value)
         opened.raw = raw
