@@ -19,7 +19,8 @@ class Event(dict):  # type: ignore[type-arg]
     """A decoded event: member name → value.
 
     A reading of a map has the keys ``key`` and ``value``; where it counts stack traces also ``kernel_stack`` and ``user_stack``:
-    names of functions, the innermost first, ``None`` for a stack that was lost. A line of an iterator ``program`` and ``line``.
+    names of functions, the innermost first, ``None`` for a stack that was lost. A line of an iterator ``program`` and ``line``,
+    that of an event handler ``handler`` and ``line``.
 
     Attributes:
         source: The map it came through, or the iterator.
@@ -50,7 +51,7 @@ class EventDecoder:
         """Yield the events of a chunk."""
         if isinstance(chunk, TextLines):
             for line in chunk.lines:
-                yield Event({"program": chunk.source.name, "line": line}, chunk.source, "")
+                yield Event({chunk.role: chunk.source.name, "line": line}, chunk.source, "")
         elif not isinstance(chunk, Samples):
             yield from self._readings(chunk)
         elif chunk.plan is None:

@@ -26,7 +26,9 @@ CONTROLLER_IMPORTS = frozenset(
 )
 WRAPPER_IMPORTS = frozenset(("wasm_bpf_buffer_poll",))
 LEGACY_IMPORTS = frozenset(("create_bpf", "run_bpf", "wait_and_poll_bpf"))
-HANDLER_IMPORTS = frozenset(("emit", "log", "now", "map"))
+HANDLER_IMPORTS = frozenset(("emit", "log", "now", "option", "type"))
+# Access to maps: a module for each operation, and the names of its functions are those of the maps.
+MAP_READS, MAP_WRITES = ("ecli.lookup", "ecli.next"), ("ecli.update", "ecli.delete")
 HANDLER_ABI = "ecli_abi"
 
 _NAMES_SHOWN = 8
@@ -43,9 +45,10 @@ class Kind(Enum):
     """Upstream's older form: a package inside of a module, run by ``env.create_bpf`` and so on."""
 
 
-_KNOWN = {
+# Functions by the module that they are imported from; ``None``: any.
+_KNOWN: dict[Kind, dict[str, frozenset[str] | None]] = {
     Kind.CONTROLLER: {WASM_BPF: CONTROLLER_IMPORTS, CALLBACK_WRAPPER: WRAPPER_IMPORTS},
-    Kind.HANDLER: {HANDLER: HANDLER_IMPORTS},
+    Kind.HANDLER: {HANDLER: HANDLER_IMPORTS, **dict.fromkeys((*MAP_READS, *MAP_WRITES))},
     Kind.LEGACY: {LEGACY_ENV: LEGACY_IMPORTS},
 }
 _EXPORTS = {
@@ -78,7 +81,7 @@ def kind_of(module: Any, wrapper: str = CALLBACK_WRAPPER) -> Kind:
     unknown = [
         f"{name}.{each}" + ("" if what == "FuncType" else f" ({what.removesuffix('Type').lower()})")
         for name, each, what in imports
-        if what != "FuncType" or (name != WASI and each not in known.get(name, ()))
+        if what != "FuncType" or (name != WASI and not _is_given(known, name, each))
     ]
     if unknown:
         listed = ", ".join(unknown[:_NAMES_SHOWN]) + (
@@ -92,6 +95,11 @@ def kind_of(module: Any, wrapper: str = CALLBACK_WRAPPER) -> Kind:
     if missing:
         raise WasmError(f"the module is a {kind.value} and does not export {' and '.join(missing)}", _hint(kind))
     return kind
+
+
+def _is_given(known: dict[str, frozenset[str] | None], module: str, name: str) -> bool:
+    functions = known.get(module, frozenset())
+    return functions is None or name in functions
 
 
 def _claimed(modules: set[str], names: set[str], exports: dict[str, str], wrapper: str) -> Kind | None:
@@ -110,5 +118,5 @@ def _hint(kind: Kind | None) -> str:
             f"a controller imports from {WASM_BPF}, an event handler exports {HANDLER_ABI}, "
             f"upstream's older modules import {LEGACY_ENV}.create_bpf; beside that there is {WASI}"
         )
-    modules = ", ".join(f"{name} ({', '.join(sorted(each))})" for name, each in _KNOWN[kind].items())
+    modules = ", ".join(f"{name} ({', '.join(sorted(each or ('any map',)))})" for name, each in _KNOWN[kind].items())
     return f"a {kind.value} may import functions of {WASI} and {modules}, and exports {', '.join(_EXPORTS[kind])}"

@@ -132,6 +132,14 @@ def make_store(engine: Any, limits: Limits) -> Any:
     from wasmtime import Store
 
     store = Store(engine)
+    limit(store, limits)
+    rearm(store, limits)
+    refuel(store, limits)
+    return store
+
+
+def limit(store: Any, limits: Limits) -> None:
+    """Hold what is instantiated in a store from now on, and memories that grow, to the limits."""
     store.set_limits(
         memory_size=limits.memory_bytes,
         table_elements=_TABLE_ELEMENTS,
@@ -139,9 +147,6 @@ def make_store(engine: Any, limits: Limits) -> Any:
         tables=_TABLES,
         memories=_MEMORIES,
     )
-    rearm(store, limits)
-    refuel(store, limits)
-    return store
 
 
 def rearm(store: Any, limits: Limits) -> None:

@@ -1,0 +1,179 @@
+"""A handler's module: compiled, its functions checked, and what it asks for told from what it imports."""
+
+from __future__ import annotations
+
+from ecli_runtime.errors import WasmError
+from ecli_runtime.wasm.handler import adapter
+from ecli_runtime.wasm.handler.imports import WASI_FUNCTIONS
+from ecli_runtime.wasm.kinds import MAP_READS, MAP_WRITES, WASI, Kind, kind_of
+from ecli_runtime.wasm.limits import HANDLER_LIMITS, Limits, compile_module, make_engine
+from ecli_runtime.wasm.raw import is_numeric
+from ecli_schemas.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+ABI_VERSION = 1
+DEFAULT_EMITTED_SIZE_BYTES = 4 << 20
+
+_I32, _I64 = ("i32",), ("i64",)
+# Parameters and results of what a handler exports.
+_EXPORTS = {
+    "ecli_abi": ((), _I32),
+    "ecli_buffer": (_I32, _I32),
+    "ecli_event": (_I32 * 3, _I32),
+    "ecli_init": (_I32 * 2, _I32),
+    "ecli_tick": (_I64, _I32),
+    "ecli_finish": ((), _I32),
+    "_initialize": ((), ()),
+}
+# And of what it imports.
+_IMPORTS = {
+    ("ecli", "emit"): (_I32 * 3, _I32),
+    ("ecli", "log"): (_I32 * 3, ()),
+    ("ecli", "now"): (_I32, _I64),
+    ("ecli", "option"): (_I32 * 4, _I32),
+    ("ecli", "type"): (_I32 * 2, _I32),
+}
+_MAP_IMPORTS = {
+    "ecli.lookup": (_I32 * 4, _I32),
+    "ecli.next": (_I32 * 4, _I32),
+    "ecli.update": ((*_I32 * 4, "i64"), _I32),
+    "ecli.delete": (_I32 * 2, _I32),
+}
+_HINT = "ecli_handler.h declares what a handler exports and may import; docs/handlers.md describes it"
+
+
+class HandlerLimits(Record):
+    """What a handler may use; ``None`` where the default is meant.
+
+    Attributes:
+        memory_bytes: Its memory.
+        stack_bytes: Stack of its functions.
+        batch_ms: Milliseconds for one batch of events, rounded up to tenths of a second.
+        fuel: Instructions, roughly, for each event and each other call; ``None``: any number. It costs several times the time.
+        emitted_bytes: What it may emit in one batch.
+    """
+
+    memory_bytes: int | None = None
+    stack_bytes: int | None = None
+    batch_ms: int | None = None
+    fuel: int | None = None
+    emitted_bytes: int | None = None
+
+    def over(self, other: HandlerLimits) -> HandlerLimits:
+        """Return these where they say something, else another's."""
+        chosen = {name: getattr(self, name) for name in self._fields}
+        return other.replace(**{name: value for name, value in chosen.items() if value is not None})
+
+
+class Asks(Record):
+    """What a module asks for.
+
+    Attributes:
+        reads: Names of the maps that it looks into.
+        writes: Names of the maps that it changes.
+        wasi: Names of the functions of WASI that it imports.
+        initial_memory_bytes: Its memory at the start.
+    """
+
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    wasi: tuple[str, ...]
+    initial_memory_bytes: int
+
+
+class HandlerModule:
+    """A module that is compiled, and has what a handler must have.
+
+    Args:
+        name: For people.
+        code: The module.
+        limits: What it may use.
+
+    Attributes:
+        asks: What it asks for.
+        exports: Names of the functions of the ABI that it has.
+
+    Raises:
+        WasmError: It is no handler, or not valid.
+        UnsupportedFeatureError: There is no wasmtime.
+    """
+
+    def __init__(self, name: str, code: bytes, limits: HandlerLimits | None = None) -> None:
+        from wasmtime import Module
+
+        said = limits or HandlerLimits()
+        self.name = name
+        self.emitted_bytes = DEFAULT_EMITTED_SIZE_BYTES if said.emitted_bytes is None else said.emitted_bytes
+        chosen = {
+            part: getattr(said, part) for part in ("memory_bytes", "stack_bytes", "batch_ms", "fuel") if getattr(said, part)
+        }
+        self.limits: Limits = HANDLER_LIMITS.replace(**chosen)
+        self.engine = make_engine(self.limits)
+        try:
+            self.compiled = compile_module(self.engine, code, self.limits)
+            kind = kind_of(self.compiled)
+            if kind is not Kind.HANDLER:
+                raise WasmError(f"this is a {kind.value}, not an event handler", _HINT)  # noqa: TRY301  named like the others
+            exports = {each.name: each.type for each in self.compiled.exports}
+            _check_exports(exports)
+            self.asks = _check_imports(self.compiled.imports, exports)
+        except WasmError as error:
+            raise WasmError(f"handler {name}: {error}", error.hint) from error
+        if self.asks.initial_memory_bytes > self.limits.memory_bytes:
+            raise WasmError(
+                f"handler {name}: it begins with {self.asks.initial_memory_bytes >> 10} KiB of memory, and may have "
+                f"{self.limits.memory_bytes >> 10}",
+                f"give it more with --handler-limit memory={(self.asks.initial_memory_bytes >> 20) + 1}M, or build it with a "
+                "smaller stack: -Wl,-z,stack-size=65536",
+            )
+        self.exports = frozenset(exports) & frozenset(_EXPORTS)
+        self.relay = Module(self.engine, adapter.relay(self.emitted_bytes))
+        self.walker = Module(self.engine, adapter.WALKER)
+
+
+def _words(type_: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return tuple(map(str, type_.params)), tuple(map(str, type_.results))
+
+
+def _signature(words: tuple[tuple[str, ...], tuple[str, ...]]) -> str:
+    return f"({', '.join(words[0])}) -> ({', '.join(words[1])})"
+
+
+def _check_exports(exports: Mapping[str, Any]) -> None:
+    for name, wanted in _EXPORTS.items():
+        if name in exports:
+            is_function = type(exports[name]).__name__ == "FuncType"
+            if not is_function or _words(exports[name]) != wanted:
+                found = _signature(_words(exports[name])) if is_function else "no function"
+                raise WasmError(f"{name} is {found}; it must be {_signature(wanted)}", _HINT)
+    if type(exports["memory"]).__name__ != "MemoryType":
+        raise WasmError("what it exports as memory is none", _HINT)
+
+
+def _check_imports(imports: Any, exports: Mapping[str, Any]) -> Asks:
+    reads: dict[str, None] = {}
+    writes: dict[str, None] = {}
+    wasi = []
+    for each in imports:
+        name = each.name or ""
+        if each.module == WASI:
+            given = WASI_FUNCTIONS.get(name)
+            result = () if name == "proc_exit" else _I32
+            if _words(each.type) != (given, result) if given is not None else not is_numeric(each.type):
+                raise WasmError(f"it imports {WASI}.{name} as {_signature(_words(each.type))}, which is not that of WASI", _HINT)
+            wasi.append(name)
+            continue
+        wanted = _MAP_IMPORTS.get(each.module) or _IMPORTS[each.module, name]
+        if _words(each.type) != wanted:
+            raise WasmError(
+                f"it imports {each.module}.{name} as {_signature(_words(each.type))}, not {_signature(wanted)}", _HINT
+            )
+        if each.module in MAP_READS:
+            reads[name] = None
+        elif each.module in MAP_WRITES:
+            writes[name] = None
+    return Asks(tuple(reads), tuple(writes), tuple(wasi), exports["memory"].limits.min * adapter.PAGE_SIZE_BYTES)
