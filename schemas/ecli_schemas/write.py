@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .model import Behaviour, Build, EventType, Export, Json, MapSpec, Member, Option, Package, Sample, StackTrace
+    from .model import Behaviour, Build, EventType, Export, Json, MapSpec, Member, Option, Package, Sample, StackTrace, WasmModule
 
 _AS_TEXT = "JSON carries integers up to 2^53-1 exactly (RFC 7493, section 2.2), and no lone surrogates; use text for others"
 
@@ -44,8 +44,11 @@ def write_package(package: Package) -> bytes:
 
 
 def _object(data: bytes) -> dict[str, Any]:
-    text = binascii.b2a_base64(zlib.compress(data, 9), newline=False).decode()
-    return {"bpf_object": text, "bpf_object_size": len(data)}
+    return {"bpf_object": _packed(data), "bpf_object_size": len(data)}
+
+
+def _packed(data: bytes) -> str:
+    return binascii.b2a_base64(zlib.compress(data, 9), newline=False).decode()
 
 
 def _filled(**parts: Any) -> dict[str, Any]:
@@ -212,6 +215,7 @@ def _ecli(package: Package) -> dict[str, Any]:
         options=tuple(map(_option, package.options)),
         meanings={name: {role: dict(said) for role, said in of.items()} for name, of in package.meanings.items()} or None,
         behaviour=_behaviour(package.behaviour) if package.behaviour else None,
+        wasm=tuple(map(_wasm, package.wasm)),
         build=_build(package.build) if package.build else None,
     )
     return {"format": FORMAT_VERSION, "name": package.name, **parts}
@@ -270,6 +274,28 @@ def _behaviour(behaviour: Behaviour) -> dict[str, Any]:
         kfuncs=behaviour.kfuncs,
         facts=dict(behaviour.facts) or None,
     )
+
+
+def _wasm(module: WasmModule) -> dict[str, Any]:
+    limits = module.limits
+    return {
+        "name": module.name,
+        "kind": module.kind,
+        "module": _packed(module.code),
+        "module_size": len(module.code),
+        **_filled(
+            writes=module.writes,
+            wasi=module.wasi or None,
+            limits=_filled(
+                memory=limits.memory_bytes,
+                stack=limits.stack_bytes,
+                batch_ms=limits.batch_ms,
+                fuel=limits.fuel,
+                emitted=limits.emitted_bytes,
+            )
+            or None,
+        ),
+    }
 
 
 def _build(build: Build) -> dict[str, Any]:

@@ -170,15 +170,15 @@ class Handler:
         return parts
 
     def _batch(self, number: int, batch: Run, parts: list[Part]) -> None:
-        if self.failure is not None:
+        if self._has_ended():
             self.counts.trapped += batch.live
             return
         try:
             has_room = self.is_at_work and batch.length <= adapter.MAX_RECORD_SIZE_BYTES and self._guest.room_for(batch.length)
-        except TrapError as trap:
-            self._trapped(trap, number, b"")
+        except TrapError as raised:
+            self._trapped(raised, number, b"")
             has_room = False
-            if self.failure is not None:
+            if self._has_ended():
                 self.counts.trapped += batch.live
                 return
         if not has_room:
@@ -187,11 +187,7 @@ class Handler:
         self._guest.load(batch.data)
         at, end = 0, len(batch.data)
         while at < end:
-            trap = None
-            try:
-                result = self._guest.walk(at, end, batch.stride, batch.length, number)
-            except TrapError as raised:
-                trap, result = raised, 0
+            trap, result = self._walk(at, end, batch, number)
             taken = self._guest.take()
             parts += taken.parts
             self._count(taken.kept, taken.dropped, taken.emitted, taken.refused)
@@ -205,7 +201,7 @@ class Handler:
             else:
                 self._trapped(trap, number, next(offending.payloads()))
             rest = _slice(batch, at, end)
-            if self.failure is not None:
+            if self._has_ended():
                 self.counts.trapped += 1 + rest.live
                 return
             if self.quarantined or self._settings.on_trap == "pass":
@@ -220,6 +216,15 @@ class Handler:
             if not self._guest.room_for(batch.length):
                 self._pass(number, rest, parts)
                 return
+
+    def _walk(self, at: int, end: int, batch: Run, number: int) -> tuple[TrapError | None, int]:
+        try:
+            return None, self._guest.walk(at, end, batch.stride, batch.length, number)
+        except TrapError as trap:
+            return trap, 0
+
+    def _has_ended(self) -> bool:
+        return self.failure is not None
 
     def _count(self, kept: int, dropped: int, emitted: int, refused: int) -> None:
         counts = self.counts

@@ -8,6 +8,7 @@ from ecli_runtime.wasm.handler.imports import WASI_FUNCTIONS
 from ecli_runtime.wasm.kinds import MAP_READS, MAP_WRITES, WASI, Kind, kind_of
 from ecli_runtime.wasm.limits import HANDLER_LIMITS, Limits, compile_module, make_engine
 from ecli_runtime.wasm.raw import is_numeric
+from ecli_schemas.model import WasmLimits
 from ecli_schemas.record import Record
 
 TYPE_CHECKING = False
@@ -46,29 +47,6 @@ _MAP_IMPORTS = {
 _HINT = "ecli_handler.h declares what a handler exports and may import; docs/handlers.md describes it"
 
 
-class HandlerLimits(Record):
-    """What a handler may use; ``None`` where the default is meant.
-
-    Attributes:
-        memory_bytes: Its memory.
-        stack_bytes: Stack of its functions.
-        batch_ms: Milliseconds for one batch of events, rounded up to tenths of a second.
-        fuel: Instructions, roughly, for each event and each other call; ``None``: any number. It costs several times the time.
-        emitted_bytes: What it may emit in one batch.
-    """
-
-    memory_bytes: int | None = None
-    stack_bytes: int | None = None
-    batch_ms: int | None = None
-    fuel: int | None = None
-    emitted_bytes: int | None = None
-
-    def over(self, other: HandlerLimits) -> HandlerLimits:
-        """Return these where they say something, else another's."""
-        chosen = {name: getattr(self, name) for name in self._fields}
-        return other.replace(**{name: value for name, value in chosen.items() if value is not None})
-
-
 class Asks(Record):
     """What a module asks for.
 
@@ -102,10 +80,10 @@ class HandlerModule:
         UnsupportedFeatureError: There is no wasmtime.
     """
 
-    def __init__(self, name: str, code: bytes, limits: HandlerLimits | None = None) -> None:
+    def __init__(self, name: str, code: bytes, limits: WasmLimits | None = None) -> None:
         from wasmtime import Module
 
-        said = limits or HandlerLimits()
+        said = limits or WasmLimits()
         self.name = name
         self.emitted_bytes = DEFAULT_EMITTED_SIZE_BYTES if said.emitted_bytes is None else said.emitted_bytes
         chosen = {
@@ -164,7 +142,8 @@ def _check_imports(imports: Any, exports: Mapping[str, Any]) -> Asks:
             given = WASI_FUNCTIONS.get(name)
             result = () if name == "proc_exit" else _I32
             if _words(each.type) != (given, result) if given is not None else not is_numeric(each.type):
-                raise WasmError(f"it imports {WASI}.{name} as {_signature(_words(each.type))}, which is not that of WASI", _HINT)
+                found = _signature(_words(each.type))
+                raise WasmError(f"it imports {WASI}.{name} as {found}, which is not that of WASI", _HINT)
             wasi.append(name)
             continue
         wanted = _MAP_IMPORTS.get(each.module) or _IMPORTS[each.module, name]
