@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
+    from typing import Literal
 
     from ecli_py.replay import Replay
     from ecli_py.tool import Tool
@@ -36,6 +37,11 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
     raw: bool = False,
     ring_size: int | Mapping[str, int] | None = None,
     measure: bool = False,
+    handlers: Sequence[str | os.PathLike[str]] = (),
+    wasm: bool = True,
+    on_trap: Literal["stop", "pass", "drop"] = "stop",
+    handler_options: Mapping[str, str] | None = None,
+    grants: Sequence[str] = (),
 ) -> Tool:
     """Open a package, load it into the kernel and attach it.
 
@@ -54,6 +60,11 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
         ring_size: Bytes of ring buffers, and of each CPU's ring of perf buffers: of all, or by name of the map. Rounded up to a
             power of two of whole pages; ``None``: as the package says.
         measure: The kernel measures programs, for :meth:`Tool.usage() <ecli_py.tool.Tool.usage>`: two looks at a clock a run.
+        handlers: Wasm modules that events pass through, after the event handlers of the package.
+        wasm: The package's own event handlers are used.
+        on_trap: When a handler traps: end with an error, or go on with the event as it is, or without it.
+        handler_options: What handlers are given, by name.
+        grants: Maps that those in ``handlers`` may change, and ``wasi``.
 
     Returns:
         The tool at work. Close it, or use it in a ``with`` statement, to detach it.
@@ -69,7 +80,12 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
 
         targets = AttachOptions(attach or {}, tuple(disable), iface, cgroup, pid, binary)
     sizes = {"": ring_size} if isinstance(ring_size, int) else ring_size or {}
-    return open_tool(package, options or {}, targets, kernel_btf, latency_ms, raw, sizes, measure)
+    choice = None
+    if handlers or not wasm or on_trap != "stop" or handler_options:
+        from ecli_py.handlers import Choice
+
+        choice = Choice(tuple(handlers), wasm, on_trap, handler_options or {}, frozenset(grants))
+    return open_tool(package, options or {}, targets, kernel_btf, latency_ms, raw, sizes, measure, choice)
 
 
 def open_recording(path: str | os.PathLike[str], *, raw: bool = False) -> Replay:

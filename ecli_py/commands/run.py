@@ -7,7 +7,15 @@ import sys
 
 from ecli_py.arguments import Arguments
 from ecli_py.report import printable, warn
-from ecli_py.showing import OUTPUT_OPTIONS, LossWatch, closing_line, make_format, parse_count, warn_of_full_buffers
+from ecli_py.showing import (
+    HANDLER_OPTIONS,
+    OUTPUT_OPTIONS,
+    LossWatch,
+    closing_line,
+    make_format,
+    parse_count,
+    warn_of_full_buffers,
+)
 from ecli_py.source import parse_package, read_source
 from ecli_runtime.errors import OptionError
 from ecli_runtime.globals import is_bool, kind_of_value, parse_value
@@ -22,12 +30,14 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from ecli_py.arguments import Values
+    from ecli_py.handlers import Choice
     from ecli_py.output import Output
     from ecli_py.overhead import Measuring
     from ecli_py.tool import Tool
     from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.recorder import RunInfo
     from ecli_runtime.stream import Chunk, Source
+    from ecli_runtime.wasm.handler.pipeline import Handlers
     from ecli_schemas.model import Option, Package
 
     class Watch(Protocol):
@@ -80,6 +90,12 @@ def main(words: list[str]) -> int:
         for line in (*loading.contradictions(), *_indistinct(loading.sources)):
             warn(line)
         info = None if arguments.record is None else _run_info(data, opened, loading.sources)
+        choice = _handler_choice(package, arguments)
+        modules = []
+        if choice is not None:
+            from ecli_py.handlers import load_modules
+
+            modules = load_modules(package, choice)
         stop = _Stop()
         with start_tool(loading, latency_ms, measuring is not None) as tool:
             stop.end(tool)
@@ -87,6 +103,8 @@ def main(words: list[str]) -> int:
             watches: list[Watch] = [LossWatch(lambda: tool.stats, bool(arguments.json))]
             if measuring is not None:
                 watches.append(measuring.watch(tool))
+            if choice is not None and modules:
+                tool.use_handlers(modules, choice, opened.interval_ms, bool(arguments.verbose), warn)
             if info is None:
                 _settle(tool, arguments)
                 _show(tool, output, rounds, limit, watches)
@@ -97,7 +115,18 @@ def main(words: list[str]) -> int:
                     _settle(tool, arguments)
                     _show(tool, output, recorder.tee(rounds), limit, watches)
             stats = tool.stats
+            if tool.handlers is not None:
+                tool.handlers.check()
     return _STATUS_LOSS if arguments.fail_on_loss and (stats.lost or stats.undecoded) else 0
+
+
+def _handler_choice(package: Package, arguments: Values) -> Choice | None:
+    """Return which event handlers the run has; ``None``: it has none."""
+    if not arguments.handler and (not package.wasm or arguments.no_wasm):
+        return None
+    from ecli_py.handlers import make_choice
+
+    return make_choice(arguments, not arguments.no_wasm)
 
 
 def _set_ring_sizes(opened: OpenSession, texts: Iterable[str]) -> None:
@@ -208,6 +237,8 @@ def _add_run_options(command: Arguments) -> None:
         ("--pid", {"metavar": "PID", "help": "process that is watched by uprobes, USDT, perf events and iterators over tasks"}),
         ("--binary", {"metavar": "PATH", "help": "binary or library of uprobes and USDT probes that say none"}),
         ("--disable", {"action": "append", "metavar": "PROG", "help": "leave out a program; repeatable"}),
+        *HANDLER_OPTIONS,
+        ("--no-wasm", {"action": "store_true", "help": "leave out the event handlers of the package"}),
         ("--drop-privileges", {"action": "store_true", "help": "give up all capabilities when the programs are attached"}),
         ("--kernel-btf", {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),
         ("--verbose", {"action": "store_true", "help": "show what libbpf and the verifier say"}),
@@ -384,6 +415,9 @@ def _settle(tool: Tool, arguments: Values) -> None:
 
 
 def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: int, watches: Sequence[Watch]) -> None:
+    handlers = tool.handlers
+    if handlers is not None:
+        rounds = handlers.through(rounds)
     gc.freeze()
     gc.enable()
     # From this line on nothing is missed: a script that waits for it may start what it wants to see.
@@ -404,6 +438,20 @@ def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: 
             output.write(b"".join(lines))
         if not limit:
             break
+    if handlers is not None:
+        _end_handlers(tool, handlers, output)
     output.write(output.finish() + b"".join([watch.end() for watch in watches]))
     warn_of_full_buffers(tool.stats)
-    sys.stderr.write(closing_line(tool.stats, output.filters))
+    sys.stderr.write(closing_line(tool.stats, output.filters or handlers is not None))
+
+
+def _end_handlers(tool: Tool, handlers: Handlers, output: Output) -> None:
+    """Show what handlers say at the end, where --count has ended the run, and what they have done."""
+    from ecli_runtime.wasm.handler.filter import summary
+
+    for chunk in handlers.finish():
+        lines, shown = output.render(chunk, -1)
+        tool.count(shown)
+        output.write(lines)
+    for each in handlers.handlers:
+        sys.stderr.write(f"{printable(summary(each))}\n")

@@ -26,7 +26,7 @@ from ecli_runtime.behaviour import analyse
 from ecli_runtime.btf import Btf, Enum
 from ecli_runtime.libbpf._ffi import lib
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenObject
-from ecli_schemas.model import Build, Package
+from ecli_schemas.model import Build, Package, WasmLimits
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Request:
         arches: Machines to build for, as ``uname -m`` names them; none: this one.
         include: More directories with headers.
         flags: More words for clang.
+        handlers: Files with event handlers, in C or as Wasm, in the order in which events pass through them.
+        limits: What they may use.
     """
 
     sources: tuple[Path, ...]
@@ -52,6 +54,8 @@ class Request:
     arches: tuple[str, ...] = ()
     include: tuple[Path, ...] = ()
     flags: tuple[str, ...] = ()
+    handlers: tuple[Path, ...] = ()
+    limits: WasmLimits = field(default_factory=WasmLimits)
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ def build(request: Request) -> Result:
     Raises:
         CompileError: clang refused a source, or it holds no program.
         ToolchainError: Something that building needs is missing.
+        WasmError: A handler is none.
         ExportError: The type of a map's events cannot be told.
         AnnotationError: An annotation in a comment cannot be understood.
         EcliError: The object cannot be used.
@@ -148,6 +153,11 @@ def build(request: Request) -> Result:
         behaviour=analyse(linked, name),
         build=_provenance(clang, texts),
     )
+    if request.handlers:
+        from ecli_packager.handler.embed import with_handlers
+
+        package, warnings = with_handlers(package, request.handlers, request.limits)
+        diagnostics += warnings
     return Result(package, diagnostics + "".join(_indistinct(package)))
 
 

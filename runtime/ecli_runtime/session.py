@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ecli_runtime.attach import Attached
     from ecli_runtime.attach import Plan as AttachPlan
     from ecli_runtime.globals import Global
-    from ecli_runtime.libbpf.object import LoadedObject
+    from ecli_runtime.libbpf.object import LoadedMap, LoadedObject
     from ecli_runtime.read.perfbuf import PerfBuffer
     from ecli_runtime.stream import Chunk, Source
     from ecli_schemas.model import Package
@@ -281,6 +281,11 @@ class Session:
     def _stats_of_sampled(self, sampler: Sampler) -> MapStats:
         name = sampler.source.name
         return MapStats(name, sampler.received, 0, 0, self.filtered.get(name, 0), (), 0.0, 0)
+
+    @property
+    def maps(self) -> Mapping[str, LoadedMap]:
+        """The maps of the object, by their names; they are the session's."""
+        return self._maps
 
     def program_fds(self) -> dict[str, int]:
         """Return the descriptors of the programs that were attached, by their names; they are the session's."""
