@@ -245,8 +245,7 @@ def test_two_handlers_in_two_threads(host: Host) -> None:
 
     def work(code: bytes) -> None:
         made = host.make(code)
-        for _ in range(50):
-            found.append((code, numbers(results(made, run_of(*range(100))))))
+        found.extend((code, numbers(results(made, run_of(*range(100))))) for _ in range(50))
 
     threads = [threading.Thread(target=work, args=(handler(body),)) for body in (ODD, KEEP)]
     for thread in threads:

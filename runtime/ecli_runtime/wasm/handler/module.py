@@ -7,14 +7,15 @@ from ecli_runtime.wasm.handler import adapter
 from ecli_runtime.wasm.handler.imports import WASI_FUNCTIONS
 from ecli_runtime.wasm.kinds import MAP_READS, MAP_WRITES, WASI, Kind, kind_of
 from ecli_runtime.wasm.limits import HANDLER_LIMITS, Limits, compile_module, make_engine
-from ecli_runtime.wasm.raw import is_numeric
+from ecli_runtime.wasm.sections import FUNCTION, MEMORY, Interface, Item, read_interface
 from ecli_schemas.model import WasmLimits
 from ecli_schemas.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+
+    from ecli_runtime.wasm.sections import Signature
 
 ABI_VERSION = 1
 DEFAULT_EMITTED_SIZE_BYTES = 4 << 20
@@ -96,9 +97,10 @@ class HandlerModule:
             kind = kind_of(self.compiled)
             if kind is not Kind.HANDLER:
                 raise WasmError(f"this is a {kind.value}, not an event handler", _HINT)  # noqa: TRY301  named like the others
-            exports = {each.name: each.type for each in self.compiled.exports}
+            interface = read_interface(code)
+            exports = interface.exports
             _check_exports(exports)
-            self.asks = _check_imports(self.compiled.imports, exports)
+            self.asks = _check_imports(interface)
         except WasmError as error:
             raise WasmError(f"handler {name}: {error}", error.hint) from error
         if self.asks.initial_memory_bytes > self.limits.memory_bytes:
@@ -113,46 +115,44 @@ class HandlerModule:
         self.walker = Module(self.engine, adapter.WALKER)
 
 
-def _words(type_: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    return tuple(map(str, type_.params)), tuple(map(str, type_.results))
+def _text(signature: Signature) -> str:
+    return f"({', '.join(signature[0])}) -> ({', '.join(signature[1])})"
 
 
-def _signature(words: tuple[tuple[str, ...], tuple[str, ...]]) -> str:
-    return f"({', '.join(words[0])}) -> ({', '.join(words[1])})"
-
-
-def _check_exports(exports: Mapping[str, Any]) -> None:
+def _check_exports(exports: Mapping[str, Item]) -> None:
     for name, wanted in _EXPORTS.items():
-        if name in exports:
-            is_function = type(exports[name]).__name__ == "FuncType"
-            if not is_function or _words(exports[name]) != wanted:
-                found = _signature(_words(exports[name])) if is_function else "no function"
-                raise WasmError(f"{name} is {found}; it must be {_signature(wanted)}", _HINT)
-    if type(exports["memory"]).__name__ != "MemoryType":
+        found = exports.get(name)
+        if found is not None and (found.kind, found.signature) != (FUNCTION, wanted):
+            what = _text(found.signature) if found.kind == FUNCTION else "no function"
+            raise WasmError(f"{name} is {what}; it must be {_text(wanted)}", _HINT)
+    if exports["memory"].kind != MEMORY:
         raise WasmError("what it exports as memory is none", _HINT)
 
 
-def _check_imports(imports: Any, exports: Mapping[str, Any]) -> Asks:
+def _check_imports(interface: Interface) -> Asks:
     reads: dict[str, None] = {}
     writes: dict[str, None] = {}
-    wasi = []
-    for each in imports:
-        name = each.name or ""
-        if each.module == WASI:
+    wasi: dict[str, None] = {}
+    for module, name, item in interface.imports:
+        found = item.signature
+        if module == WASI:
             given = WASI_FUNCTIONS.get(name)
-            result = () if name == "proc_exit" else _I32
-            if _words(each.type) != (given, result) if given is not None else not is_numeric(each.type):
-                found = _signature(_words(each.type))
-                raise WasmError(f"it imports {WASI}.{name} as {found}, which is not that of WASI", _HINT)
-            wasi.append(name)
+            fits = _is_numeric(found) if given is None else found == (given, () if name == "proc_exit" else _I32)
+            if not fits:
+                raise WasmError(f"it imports {WASI}.{name} as {_text(found)}, which is not that of WASI", _HINT)
+            wasi[name] = None
             continue
-        wanted = _MAP_IMPORTS.get(each.module) or _IMPORTS[each.module, name]
-        if _words(each.type) != wanted:
-            raise WasmError(
-                f"it imports {each.module}.{name} as {_signature(_words(each.type))}, not {_signature(wanted)}", _HINT
-            )
-        if each.module in MAP_READS:
+        wanted = _MAP_IMPORTS.get(module) or _IMPORTS[module, name]
+        if found != wanted:
+            raise WasmError(f"it imports {module}.{name} as {_text(found)}, not {_text(wanted)}", _HINT)
+        if module in MAP_READS:
             reads[name] = None
-        elif each.module in MAP_WRITES:
+        elif module in MAP_WRITES:
             writes[name] = None
-    return Asks(tuple(reads), tuple(writes), tuple(wasi), exports["memory"].limits.min * adapter.PAGE_SIZE_BYTES)
+    memory = interface.exports["memory"].page_count * adapter.PAGE_SIZE_BYTES
+    return Asks(tuple(reads), tuple(writes), tuple(wasi), memory)
+
+
+def _is_numeric(signature: Signature) -> bool:
+    parameters, results = signature
+    return len(results) <= 1 and {*parameters, *results} <= {"i32", "i64"}
