@@ -94,28 +94,22 @@ class Guest:
     def __init__(self, module: HandlerModule, imports: Imports, type_count: int, raw: bool | None = None) -> None:
         if sys.byteorder != "little":
             raise UnsupportedFeatureError("event handlers", "a little-endian machine")  # as Wasm itself is
-        from wasmtime import Instance
-
         self._module, self._type_count = module, type_count
         self._limits = module.limits
         self._pending = Pending()
         room = adapter.output_size_bytes(module.emitted_bytes)
         self._store = make_store(module.engine, module.limits.replace(memory_bytes=max(room, module.limits.memory_bytes)))
-        relay: Any = Instance(self._store, module.relay, []).exports(self._store)
+        self._clocks = memoryview(bytearray(_CLOCKS.size))  # until there are those of the relay
+        relay = self._instance(module.relay, [])
         limit(self._store, module.limits)
         self._input, self._output, self._state, self._clocks = map(self._view, map(relay.get, ("in", "out", "state", "clocks")))
         self._reset()
-        made = self._guarded(
-            lambda: Instance(self._store, module.compiled, imports.make(self._store, module.compiled, relay, self._pending, raw))
-        )
-        self._exports: Any = made.exports(self._store)
+        wanted = imports.make(self._store, module.compiled, relay, self._pending, raw)
+        self._exports = self._instance(module.compiled, wanted)
         memory = self._exports["memory"]
         imports.memory = lambda: self._view(memory)
-        walker: Any = Instance(
-            self._store,
-            module.walker,
-            [memory, self._exports["ecli_event"], *[relay[name] for name in ("in", "out", "state", "slot")]],
-        ).exports(self._store)
+        shared = [relay[name] for name in ("in", "out", "state", "slot")]
+        walker = self._instance(module.walker, [memory, self._exports["ecli_event"], *shared])
         self._walk = export(self._store, walker["walk"], self._pending, raw)
         self._functions = {
             name: export(self._store, self._exports[name], self._pending, raw) for name in module.exports - {"ecli_event"}
@@ -125,6 +119,12 @@ class Guest:
         version = self.call("ecli_abi")
         if version != 1:
             raise WasmError(f"handler {module.name}: it is of version {version} of the ABI, and 1 is known", "upgrade ecli-py")
+
+    def _instance(self, module: Any, imports: list[Any]) -> Any:
+        """Return the exports of a new instance, whose start function may trap."""
+        from wasmtime import Instance
+
+        return self._guarded(lambda: Instance(self._store, module, imports)).exports(self._store)
 
     def _view(self, memory: Any) -> memoryview:
         """Return the bytes of a memory, which the store keeps alive; growing it may move it."""

@@ -110,13 +110,17 @@ class Handlers:
 
     def _round(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
         for chunk in chunks:
-            if self._failure() is not None:
-                self._lose(chunk.source.name, HANDLER_TRAPPED, event_count(chunk))
-            else:
-                yield from self._from(0, chunk)
+            yield from self.pass_on(chunk)
         if time.monotonic() >= self._next_tick:
             self._next_tick = time.monotonic() + self._settings.tick_ms / 1000
             yield from self._ask(Handler.tick)
+
+    def pass_on(self, chunk: Chunk) -> Iterator[Chunk]:
+        """Yield what becomes of a chunk; once a handler has ended the run that is nothing, and its events are lost."""
+        if self._failure() is not None:
+            self._lose(chunk.source.name, HANDLER_TRAPPED, event_count(chunk))
+        else:
+            yield from self._from(0, chunk)
 
     def finish(self) -> list[Chunk]:
         """Return what the handlers say when nothing comes any more; a second call returns nothing."""
