@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from ecli_runtime.read.run import Run
+from ecli_runtime.wasm.handler.filter import EventKind, Handler, Settings
+from ecli_runtime.wasm.handler.module import HandlerModule
 from ecli_schemas.read import read_package
 from tests.btf_builder import BtfBuilder
 from tests.cli import Ecli
 from tests.conftest import DATA, ROOT
-from tests.handler_modules import handler
+from tests.handler_modules import handler, records, results
 
 pytestmark = pytest.mark.compiler
 
@@ -111,6 +117,33 @@ def test_names_that_are_no_c(build: Ecli) -> None:
     (build.directory / "ecli_events.h").write_text(header)
     (build.directory / "odd.c").write_text(SMALL.replace("struct event", "struct while_"))
     succeed(build, "build", "--wasm", "odd.c")
+
+
+def test_the_example_in_zig(build: Ecli, tmp_path: Path) -> None:
+    """It is built by the command that it names."""
+    source = ROOT / "samples" / "handlers" / "busy.zig"
+    command = next(line for line in source.read_text().splitlines() if "ziglang build-exe" in line).removeprefix("//").split()
+    assert command[:2] == ["python", "-m"]
+    caches = {name: str(tmp_path / name) for name in ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")}
+    words = [sys.executable, *(str(source) if word == source.name else word for word in command[1:])]
+    done = subprocess.run(words, cwd=tmp_path, env={**os.environ, **caches}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    module = HandlerModule("busy", (tmp_path / "busy.wasm").read_bytes())
+    assert module.exports == {"ecli_abi", "ecli_buffer", "ecli_event", "ecli_finish"}
+    kind = EventKind("events", "event", 176)
+    made = Handler(module, (kind,), Settings(), print)
+    long, short = (duration_ns.to_bytes(8, "little") + bytes(12) + b"\1\0\0\0" + bytes(152) for duration_ns in (10**9, 10**6))
+    assert results(made, Run.of([long, short, short])) == [(0, long)]
+    assert records(made.finish()) == [(-1, b"2 events of short-lived processes")]
+
+
+def test_the_page_for_authors(build: Ecli) -> None:
+    """Its handler is built by the commands that it names, into the package that it names."""
+    page = (ROOT / "docs" / "handlers.md").read_text()
+    (build.directory / "quiet.c").write_text(page.partition("```c\n")[2].partition("```")[0])
+    succeed(build, "init", "hello", "--kind", "exec")
+    succeed(build, "build", "hello.bpf.c", "--wasm", "quiet.c")
+    assert [module.name for module in read_package((build.directory / "hello.json").read_bytes()).wasm] == ["quiet"]
 
 
 def test_what_is_wrong_is_told(build: Ecli) -> None:
