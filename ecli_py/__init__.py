@@ -37,6 +37,8 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
     raw: bool = False,
     ring_size: int | Mapping[str, int] | None = None,
     measure: bool = False,
+    token: str | os.PathLike[str] | None = None,
+    pin: str | os.PathLike[str] | None = None,
     handlers: Sequence[str | os.PathLike[str]] = (),
     wasm: bool = True,
     on_trap: Literal["stop", "pass", "drop"] = "stop",
@@ -60,6 +62,9 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
         ring_size: Bytes of ring buffers, and of each CPU's ring of perf buffers: of all, or by name of the map. Rounded up to a
             power of two of whole pages; ``None``: as the package says.
         measure: The kernel measures programs, for :meth:`Tool.usage() <ecli_py.tool.Tool.usage>`: two looks at a clock a run.
+        token: BPF file system that gives the right to load, in a user namespace.
+        pin: New or empty directory of a BPF file system, to pin links and maps in: they outlive the tool, until
+            ``ecli-py unpin``.
         handlers: Wasm modules that events pass through, after the event handlers of the package.
         wasm: The package's own event handlers are used.
         on_trap: When a handler traps: end with an error, or go on with the event as it is, or without it.
@@ -67,11 +72,14 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
         grants: Maps that those in ``handlers`` may change, and ``wasi``.
 
     Returns:
-        The tool at work. Close it, or use it in a ``with`` statement, to detach it.
+        The tool at work. Close it, or use it in a ``with`` statement, to detach it. Capabilities are kept: they are the caller's.
+        :meth:`Tool.give_up_privileges() <ecli_py.tool.Tool.give_up_privileges>` gives them up.
 
     Raises:
         EcliError: Anything that is wrong with the package, an option, or the machine; ``hint`` says what to try.
     """
+    import os
+
     from ecli_py.tool import open_tool
 
     targets = None
@@ -85,7 +93,8 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
         from ecli_py.handlers import Choice
 
         choice = Choice(tuple(handlers), wasm, on_trap, handler_options or {}, frozenset(grants))
-    return open_tool(package, options or {}, targets, kernel_btf, latency_ms, raw, sizes, measure, choice)
+    places = [None if each is None else os.fspath(each) for each in (token, pin)]
+    return open_tool(package, options or {}, targets, kernel_btf, latency_ms, raw, sizes, measure, places[0], places[1], choice)
 
 
 def open_recording(path: str | os.PathLike[str], *, raw: bool = False) -> Replay:

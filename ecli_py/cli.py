@@ -22,6 +22,7 @@ COMMANDS = {
     "init": "write a starter for a new tool",
     "schema": "print the JSON Schema of a package's events",
     "inspect": "show what a package is and what it can do",
+    "unpin": "remove what a run has pinned",
     "doctor": "show what this machine can do with packages",
 }
 

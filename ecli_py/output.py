@@ -143,7 +143,7 @@ class Output:
         form, clock = self._form, self._clock
         if form.kind != "json":  # members of structs have columns of their own
             plan = flattened(plan)
-        names = None if self._fields is None else self._fields.names(op.name for op in plan.top_level())
+        names = None if self._fields is None else self._fields.of(plan)
         if names == ():
             return None
         tags = tags_of(self._sources, source, plan) if form.kind == "json" else ()
@@ -243,6 +243,15 @@ class Output:
     def _remark(self, chunk: Chunk) -> None:
         if isinstance(chunk, TextLines):
             sys.stderr.write("".join(f"{printable(line)}\n" for line in chunk.lines))
+
+    def open_files(self) -> None:
+        """Open what :meth:`finish` writes to besides the standard output already: later, it may not be permitted.
+
+        Raises:
+            EcliError: It cannot be written.
+        """
+        if self._readings is not None:
+            self._readings.open_files()
 
     def write(self, lines: bytes) -> None:
         """Write lines to standard output, at once.

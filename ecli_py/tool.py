@@ -97,7 +97,7 @@ class Tool:
         return self._session.optional_programs
 
     def detach(self, program: str) -> None:
-        """Detach one program; the others go on."""
+        """Detach one program; the others go on. One that is pinned stays attached."""
         self._session.detach_program(program)
 
     def events(self, duration_s: float | None = None, count: int | None = None) -> Iterator[Event]:
@@ -169,6 +169,14 @@ class Tool:
         """End :meth:`events` soon; may be called from a signal handler or another thread."""
         self._session.stop()
 
+    def pin(self, directory: str) -> None:
+        """Pin all links and maps in a directory of a BPF file system: the programs stay attached when this is closed.
+
+        Raises:
+            EcliError: Something cannot be pinned; then nothing is.
+        """
+        self._session.pin(directory)
+
     def give_up_privileges(self) -> None:
         """Give up the capabilities of this thread that nothing needs any more, for good, and those of threads made later.
 
@@ -201,31 +209,39 @@ def open_tool(
     raw: bool,
     ring_sizes: Mapping[str, int],
     measure: bool,
+    token: str | None,
+    pin: str | None,
     choice: Choice | None = None,
 ) -> Tool:
     """Open a package, set its options, load and attach it; see :func:`ecli_py.open`."""
+    if pin is not None:
+        from ecli_runtime.pins import check_directory
+
+        check_directory(pin)
     read = load_package(package)
-    with OpenSession(read, kernel_btf) as opened:
+    with OpenSession(read, kernel_btf, token) as opened:
         for name, value in options.items():
             opened.set(name, value)
         opened.raw = raw
         if ring_sizes:
             opened.set_ring_sizes(ring_sizes)
         loading = opened.load(attach)
-        if choice is None and not read.wasm:
-            return start_tool(loading, latency_ms, measure)
-        from ecli_py.handlers import Choice, load_modules
+        modules = []
+        if choice is not None or read.wasm:
+            from ecli_py.handlers import Choice, load_modules
 
-        chosen = choice or Choice()
-        modules = load_modules(read, chosen)
+            choice = choice or Choice()
+            modules = load_modules(read, choice)
         tool = start_tool(loading, latency_ms, measure)
-        try:
-            if modules:
-                tool.use_handlers(modules, chosen, None, False, _issue_warning)
-        except BaseException:
-            tool.close()
-            raise
-        return tool
+    try:
+        if choice is not None and modules:
+            tool.use_handlers(modules, choice, None, False, _issue_warning)
+        if pin is not None:
+            tool.pin(pin)
+    except BaseException:
+        tool.close()
+        raise
+    return tool
 
 
 def _issue_warning(text: str) -> None:

@@ -6,7 +6,7 @@ import gc
 import sys
 
 from ecli_py.arguments import Arguments
-from ecli_py.report import printable, warn
+from ecli_py.report import UsageError, printable, warn
 from ecli_py.showing import (
     HANDLER_OPTIONS,
     OUTPUT_OPTIONS,
@@ -78,6 +78,8 @@ def main(words: list[str]) -> int:
         count = None if arguments.count is None else parse_count(arguments.count)
         latency_ms = DEFAULT_LATENCY_MS if arguments.latency is None else parse_latency_ms(arguments.latency)
         measuring = _measuring(arguments)
+        if arguments.pin is not None:
+            _check_pin(arguments)
         opened.raw = arguments.raw
         if arguments.ring_size:
             _set_ring_sizes(opened, arguments.ring_size)
@@ -103,16 +105,20 @@ def main(words: list[str]) -> int:
             watches: list[Watch] = [LossWatch(lambda: tool.stats, bool(arguments.json))]
             if measuring is not None:
                 watches.append(measuring.watch(tool))
-            if choice is not None and modules:
-                tool.use_handlers(modules, choice, opened.interval_ms, bool(arguments.verbose), warn)
+
+            def begin() -> None:
+                _settle(tool, output, arguments)
+                if choice is not None and modules:  # they need no rights, nor do the threads that measure their time
+                    tool.use_handlers(modules, choice, opened.interval_ms, bool(arguments.verbose), warn)
+
             if info is None:
-                _settle(tool, arguments)
+                begin()
                 _show(tool, output, rounds, limit, watches)
             else:
                 from ecli_runtime.recorder import Recorder
 
                 with Recorder(arguments.record, info, lambda: tool.stats, warn) as recorder:
-                    _settle(tool, arguments)
+                    begin()
                     _show(tool, output, recorder.tee(rounds), limit, watches)
             stats = tool.stats
             if tool.handlers is not None:
@@ -127,6 +133,14 @@ def _handler_choice(package: Package, arguments: Values) -> Choice | None:
     from ecli_py.handlers import make_choice
 
     return make_choice(arguments, not arguments.no_wasm)
+
+
+def _check_pin(arguments: Values) -> None:
+    from ecli_runtime.pins import check_directory
+
+    if arguments.max_overhead is not None:
+        raise UsageError("--pin and --max-overhead exclude each other", "what is pinned stays attached, whatever it costs")
+    check_directory(arguments.pin)
 
 
 def _set_ring_sizes(opened: OpenSession, texts: Iterable[str]) -> None:
@@ -162,8 +176,9 @@ def _run_info(data: bytes, opened: OpenSession, sources: tuple[Source, ...]) -> 
 
 def _open(package: Package, arguments: Values) -> OpenSession:
     """Open a package and set its options, after those that follow it on the command line have been added to the others."""
-    kernel_btf = arguments.kernel_btf
-    opened = OpenSession(package, kernel_btf)
+    given = arguments.kernel_btf, arguments.token
+    before = {name: list(value) if isinstance(value, list) else value for name, value in vars(arguments).items()}
+    opened = OpenSession(package, *given)
     try:
         description = package.doc.brief or package.doc.description or package.name
         command = Arguments(f"ecli-py run {arguments.package}", printable(description), usage="%(prog)s [OPTIONS]")
@@ -171,8 +186,9 @@ def _open(package: Package, arguments: Values) -> OpenSession:
         _add_run_options(command)
         command.parse(arguments.rest, arguments)
         log.set_verbose(arguments.verbose)
-        if arguments.kernel_btf != kernel_btf:  # which only opening can set
+        if (arguments.kernel_btf, arguments.token) != given:  # which only opening can set
             opened.close()
+            vars(arguments).update(before, kernel_btf=arguments.kernel_btf, token=arguments.token)
             return _open(package, arguments)
         for option, type_id, destination in values:
             text = getattr(arguments, destination)
@@ -239,7 +255,9 @@ def _add_run_options(command: Arguments) -> None:
         ("--disable", {"action": "append", "metavar": "PROG", "help": "leave out a program; repeatable"}),
         *HANDLER_OPTIONS,
         ("--no-wasm", {"action": "store_true", "help": "leave out the event handlers of the package"}),
-        ("--drop-privileges", {"action": "store_true", "help": "give up all capabilities when the programs are attached"}),
+        ("--token", {"metavar": "PATH", "help": "BPF file system that gives the right to load, in a user namespace"}),
+        ("--pin", {"metavar": "DIR", "help": "pin links and maps there, in a BPF file system: they outlive the run"}),
+        ("--keep-privileges", {"action": "store_true", "help": "do not give up all capabilities when the programs are attached"}),
         ("--kernel-btf", {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),
         ("--verbose", {"action": "store_true", "help": "show what libbpf and the verifier say"}),
     ):
@@ -405,9 +423,13 @@ class _Stop:
             tool.stop()
 
 
-def _settle(tool: Tool, arguments: Values) -> None:
-    """Give up what only starting took, when everything is open."""
-    if arguments.drop_privileges:
+def _settle(tool: Tool, output: Output, arguments: Values) -> None:
+    """Pin what is to stay, and give up what only starting took, when everything is open."""
+    output.open_files()
+    if arguments.pin is not None:
+        tool.pin(arguments.pin)
+        sys.stderr.write(printable(f"pinned in {arguments.pin}, until `ecli-py unpin {arguments.pin}`\n"))
+    if not arguments.keep_privileges:
         try:
             tool.give_up_privileges()
         except OSError as error:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _MAGIC = 0xEB9F  # include/uapi/linux/btf.h
 _CALL, _LOAD_ADDRESS, _PSEUDO_CALL = 0x85, 0x18, 1
 _LINE_SHIFT = 10  # BPF_LINE_INFO_LINE_NUM, include/uapi/linux/bpf.h: below it is the column
+_MAX_TEXT_LENGTH = 200
 _MAX_INSTRUCTION_COUNT = 1 << 20  # the kernel takes a million (BPF_COMPLEXITY_LIMIT_INSNS)
 
 
@@ -37,7 +38,7 @@ class SourceLine(Record):
     Attributes:
         file: Its file, as the compiler was given it, without directories if they are absolute.
         number: Its number, from 1.
-        text: What is in it.
+        text: What is in it, cut after 200 letters.
     """
 
     file: str
@@ -121,7 +122,7 @@ class SourceLines:
         except BtfError:
             return None
         short = os.path.basename(file) if file.startswith("/") else os.path.normpath(file)
-        return SourceLine(short, position >> _LINE_SHIFT, text.strip())
+        return SourceLine(short, position >> _LINE_SHIFT, text.strip()[:_MAX_TEXT_LENGTH])
 
 
 class Lines:

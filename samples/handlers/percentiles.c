@@ -51,7 +51,6 @@ int ecli_event(int type, void *data, ecli_u32 size)
 	struct waited_entry *entry = data;
 	ecli_u32 grown[SLOT_COUNT];
 
-	(void)size;
 	if (type != ECLI_TYPE_WAITED_ENTRY)
 		return ECLI_KEEP;
 	for (ecli_u32 slot = 0; slot < SLOT_COUNT; slot++) {

@@ -20,8 +20,6 @@ static int is_member(ecli_u32 pid)
 
 int ecli_init(const char *told, ecli_u32 size)
 {
-	(void)told;
-	(void)size;
 	root = (ecli_u32)ecli_option_number("pid", 0);
 	if (root)
 		return 0;
@@ -33,7 +31,6 @@ int ecli_event(int type, void *data, ecli_u32 size)
 {
 	struct event *event = data;
 
-	(void)size;
 	if (type != ECLI_TYPE_EVENT)
 		return ECLI_KEEP;
 	seen++;

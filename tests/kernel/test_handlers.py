@@ -130,6 +130,17 @@ def test_a_handler_in_front_of_a_package(ecli: Ecli, packages: Path) -> None:
     assert re.search(r"^handler odd: \d+ of \d+ events kept, ", outcome.stderr, re.MULTILINE)
 
 
+def test_no_thread_has_rights_left(ecli: Ecli, packages: Path) -> None:
+    (ecli.directory / "keep.wasm").write_bytes(handler("(i32.const 0)"))
+    with ecli.start("run", packages / "execsnoop.json", "--json", "--handler", "keep.wasm") as running:
+        threads = [task.read_text() for task in Path(f"/proc/{running.pid}/task").glob("*/status")]
+        run_true()
+        wait_until(lambda: bool(running.stdout), "an event")
+        assert running.end().status == 0
+    assert len(threads) == 2
+    assert all(re.search(r"^CapPrm:\t0+$", text, re.MULTILINE) for text in threads)
+
+
 def test_a_trap_ends_a_run_with_what_it_was(ecli: Ecli, packages: Path) -> None:
     (ecli.directory / "trap.wasm").write_bytes(handler(NOT_TRUE))
     with ecli.start("run", packages / "execsnoop.json", "--json", "--handler", "trap.wasm") as running:

@@ -22,7 +22,7 @@ _FEATURES = ("-mbulk-memory", "-msign-ext", "-mnontrapping-fptoint", "-mmutable-
 _OPTIONS = (
     *("--target=wasm32-unknown-unknown", "-Os", "-g", "-nostdlibinc", "-ffreestanding", "-Wall", "-Wextra"),
     # Packed structs are read where they lie, which Wasm can do anywhere.
-    *("-Wno-address-of-packed-member", "-Wno-unused-function"),
+    *("-Wno-address-of-packed-member", "-Wno-unused-function", "-Wno-unused-parameter"),
 )
 _LINK_OPTIONS = ("--no-entry", "--gc-sections", "-z", "stack-size=65536")
 _CUSTOM_SECTION = 0

@@ -91,7 +91,7 @@ class HandlerModule:
             part: getattr(said, part) for part in ("memory_bytes", "stack_bytes", "batch_ms", "fuel") if getattr(said, part)
         }
         self.limits: Limits = HANDLER_LIMITS.replace(**chosen)
-        self.engine = make_engine(self.limits)
+        self.engine = make_engine(self.limits, threads=False)
         try:
             self.compiled = compile_module(self.engine, code, self.limits)
             kind = kind_of(self.compiled)
