@@ -137,7 +137,7 @@ def test_no_thread_has_rights_left(ecli: Ecli, packages: Path) -> None:
         run_true()
         wait_until(lambda: bool(running.stdout), "an event")
         assert running.end().status == 0
-    assert len(threads) == 2
+    assert len(threads) >= 2
     assert all(re.search(r"^CapPrm:\t0+$", text, re.MULTILINE) for text in threads)
 
 
