@@ -54,6 +54,9 @@ else:
 _RUN_OPTIONS = "options of ecli-py run"  # heading in the help
 _AT_THE_END = "end"  # --stats without an interval
 _STATUS_LOSS = 3
+_WASM = b"\0asm"
+# What is said to ecli-py of a Wasm module, before it on the command line.
+_MODULE_OPTIONS = ("package", "rest", "attach", "iface", "cgroup", "pid", "binary", "kernel_btf", "duration", "verbose")
 
 
 def main(words: list[str]) -> int:
@@ -72,6 +75,8 @@ def main(words: list[str]) -> int:
     arguments = command.parse(words)
     log.set_verbose(arguments.verbose)
     data = read_source(arguments.package)
+    if data.startswith(_WASM):
+        return _run_module(data, arguments)
     package = parse_package(data, arguments.object)
     with _open(package, arguments) as opened:
         duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
@@ -141,6 +146,17 @@ def _check_pin(arguments: Values) -> None:
     if arguments.max_overhead is not None:
         raise UsageError("--pin and --max-overhead exclude each other", "what is pinned stays attached, whatever it costs")
     check_directory(arguments.pin)
+
+
+def _run_module(data: bytes, arguments: Values) -> int:
+    """Run a Wasm module; all words behind it are its own."""
+    from ecli_py.modules import reject_options, run_module
+
+    given = (name for name, value in vars(arguments).items() if value is not None and name not in _MODULE_OPTIONS)
+    reject_options([f"--{name.replace('_', '-')}" for name in given])
+    duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
+    words = [arguments.package, *arguments.rest]
+    return run_module(data, words, _attach_options(arguments), arguments.kernel_btf, duration_s)
 
 
 def _set_ring_sizes(opened: OpenSession, texts: Iterable[str]) -> None:

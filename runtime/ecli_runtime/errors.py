@@ -19,6 +19,7 @@ __all__ = [
     "UnsupportedFeatureError",
     "VerifierError",
     "WasmError",
+    "WasmTrapError",
     "WhereError",
 ]
 
@@ -74,6 +75,20 @@ class TargetError(EcliError):
 
 class WasmError(EcliError):
     """A Wasm module cannot be used, or did what it must not."""
+
+
+class WasmTrapError(WasmError):
+    """A Wasm module trapped: it did what Wasm forbids, or used up what it may use.
+
+    Args:
+        message: Why.
+        backtrace: The functions that it was in, one a line, the innermost first; empty if that is not known.
+        hint: What to try next.
+    """
+
+    def __init__(self, message: str, backtrace: str = "", hint: str = "") -> None:
+        super().__init__(message + (f"\n{backtrace}" if backtrace else ""), hint)
+        self.backtrace = backtrace
 
 
 class UnsupportedFeatureError(EcliError):

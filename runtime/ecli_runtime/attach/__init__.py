@@ -230,6 +230,50 @@ def _ask_family(
     return attacher
 
 
+def attach_loaded(loaded: LoadedObject, program: LoadedProgram, target: str | None, options: AttachOptions) -> list[Attached]:
+    """Attach one program of an object that somebody else drives, when it is loaded; return what keeps it attached.
+
+    Args:
+        loaded: The object.
+        program: The program, one of it.
+        target: Where it goes, in the words of ``--attach``; ``None``: where its section says, or a shortcut of the options.
+        options: What the user says of it; targets count where none is given.
+
+    Raises:
+        TargetError: It needs a target, or has one that it cannot be attached to.
+        AttachError: libbpf or the kernel refused.
+    """
+    from importlib import import_module
+
+    from ecli_runtime.attach.target import Request
+
+    plan = Plan()
+    links: list[Attached] = []
+    text = options.targets.get(program.name) if target is None else target
+    family = _FAMILIES.get(program.type)
+    if family is None or (text is None and program.type in _BY_SECTION and not program.is_iterator):
+        plan.add(program, _by_section)
+    else:
+        request = Request(loaded, program, text, {}, False, options, set(), plan)
+        plan.add(program, import_module(f"ecli_runtime.attach.{family}").prepare(request))
+
+    def attach() -> None:
+        links.extend(link for _name, link in plan.attach(loaded))
+
+    try:
+        if plan.needs_tracefs:
+            from ecli_runtime.mounts import with_tracefs
+
+            with_tracefs(attach)
+        else:
+            attach()
+    except BaseException:
+        for link in links:
+            link.close()
+        raise
+    return links
+
+
 def _check_optional(opened: OpenObject) -> None:
     optional = [program.name for program in opened.programs if not program.autoload]
     if optional:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from ecli_runtime.errors import WasmError
+from ecli_runtime.wasm.sections import FUNCTION, Interface, read_interface
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def kind_of(module: Any, wrapper: str = CALLBACK_WRAPPER) -> Kind:
     """Return the kind of a module.
 
     Args:
-        module: ``wasmtime.Module``, or the bytes of one.
+        module: What a module imports and exports, its ``wasmtime.Module``, or its bytes.
         wrapper: Name of the module that the callback form of TinyGo's guests is imported from.
 
     Raises:
@@ -71,17 +72,24 @@ def kind_of(module: Any, wrapper: str = CALLBACK_WRAPPER) -> Kind:
     if isinstance(module, (bytes, bytearray, memoryview)):
         from ecli_runtime.wasm.limits import CONTROLLER_LIMITS, compile_module, make_engine
 
-        module = compile_module(make_engine(CONTROLLER_LIMITS), bytes(module), CONTROLLER_LIMITS)
-    imports = [(each.module, each.name or "", type(each.type).__name__) for each in module.imports]
-    exports = {each.name: type(each.type).__name__ for each in module.exports}
+        compile_module(make_engine(CONTROLLER_LIMITS), bytes(module), CONTROLLER_LIMITS)
+        module = read_interface(bytes(module))
+    if isinstance(module, Interface):
+        imports = [(each, name, item.kind) for each, name, item in module.imports]
+        exports = set(module.exports)
+    else:
+        words = {"FuncType": FUNCTION}
+        names = [(each.module, each.name or "", type(each.type).__name__) for each in module.imports]
+        imports = [(each, name, words.get(what, what.removesuffix("Type").lower())) for each, name, what in names]
+        exports = {each.name for each in module.exports}
     kind = _claimed({name for name, *_ in imports}, {name for _, name, _ in imports}, exports, wrapper)
     known = {} if kind is None else dict(_KNOWN[kind])
     if kind is Kind.CONTROLLER:
         known[wrapper] = WRAPPER_IMPORTS
     unknown = [
-        f"{name}.{each}" + ("" if what == "FuncType" else f" ({what.removesuffix('Type').lower()})")
+        f"{name}.{each}" + ("" if what == FUNCTION else f" ({what})")
         for name, each, what in imports
-        if what != "FuncType" or (name != WASI and not _is_given(known, name, each))
+        if what != FUNCTION or (name != WASI and not _is_given(known, name, each))
     ]
     if unknown:
         listed = ", ".join(unknown[:_NAMES_SHOWN]) + (
@@ -102,7 +110,7 @@ def _is_given(known: dict[str, frozenset[str] | None], module: str, name: str) -
     return functions is None or name in functions
 
 
-def _claimed(modules: set[str], names: set[str], exports: dict[str, str], wrapper: str) -> Kind | None:
+def _claimed(modules: set[str], names: set[str], exports: set[str], wrapper: str) -> Kind | None:
     if HANDLER_ABI in exports:
         return Kind.HANDLER
     if modules & {WASM_BPF, wrapper}:

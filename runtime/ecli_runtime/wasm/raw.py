@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, TypeAlias
 
+    from ecli_runtime.wasm.sections import Signature
+
     # Takes and returns whole numbers, signed as Wasm's are; ``None``: the function returns nothing.
     Call: TypeAlias = Callable[..., int | None]
 
@@ -121,7 +123,7 @@ def export(store: Any, function: Any, pending: Pending | None = None, raw: bool 
 
         try:
             result: int | None = function(store, *arguments)
-        except (Trap, WasmtimeError, _RaisedInImportError):
+        except (Trap, WasmtimeError, RaisedInImportError):
             error = pending.take()
             if error is not None:
                 raise error from None
@@ -154,20 +156,20 @@ def import_(store: Any, type_: Any, function: Call, pending: Pending, raw: bool 
             found = function(*arguments)
         except BaseException as error:  # noqa: BLE001  kept, and raised by the call
             pending.error = error
-            raise _RaisedInImportError from None
+            raise RaisedInImportError from None
         return _signed(found or 0, results[0]) if results else None
 
     return Func(store, type_, called)
 
 
-class _RaisedInImportError(Exception):
-    """Stands for an error that is pending, in wasmtime's own place for it."""
+class RaisedInImportError(Exception):
+    """Stands for an error that is pending, in wasmtime's own place for it; it may come out in another thread than it went in."""
 
 
-def is_numeric(type_: Any) -> bool:
-    """Tell whether a function type is of whole numbers only, with at most one result."""
-    kinds = [str(each) for each in (*type_.params, *type_.results)]
-    return len(type_.results) <= 1 and all(each in _MASKS for each in kinds)
+def is_numeric(signature: Signature) -> bool:
+    """Tell whether a function is of whole numbers only, with at most one result."""
+    parameters, results = signature
+    return len(results) <= 1 and all(each in _MASKS for each in (*parameters, *results))
 
 
 def _signed(number: int, kind: str) -> int:

@@ -94,10 +94,10 @@ class HandlerModule:
         self.engine = make_engine(self.limits, threads=False)
         try:
             self.compiled = compile_module(self.engine, code, self.limits)
-            kind = kind_of(self.compiled)
+            interface = read_interface(code)
+            kind = kind_of(interface)
             if kind is not Kind.HANDLER:
                 raise WasmError(f"this is a {kind.value}, not an event handler", _HINT)  # noqa: TRY301  named like the others
-            interface = read_interface(code)
             exports = interface.exports
             _check_exports(exports)
             self.asks = _check_imports(interface)
