@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -10,6 +11,7 @@ from ecli_py.handlers import check_grants
 from ecli_runtime.errors import WasmError
 from ecli_runtime.wasm.handler.module import HandlerModule
 from ecli_schemas.model import WasmModule
+from tests.cli import Ecli
 from tests.handler_modules import BUFFER, EMIT, Host, handler, host, numbers, records, results, run_of, wat
 
 __all__ = ["host"]
@@ -253,3 +255,25 @@ def test_more_than_it_is_granted() -> None:
         check_grants(HandlerModule("small", wasi), None, ["m"])
     check_grants(HandlerModule("small", wasi), None, ["wasi"])
     check_grants(HandlerModule("small", wasi), WasmModule("small", wasi, wasi=True))
+
+
+def test_inspect_shows_what_a_module_asks_for(ecli: Ecli) -> None:
+    imports = """(import "ecli.lookup" "started" (func (param i32 i32 i32 i32) (result i32)))
+      (import "ecli.delete" "events\\1b[1m" (func (param i32 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "random_get" (func (param i32 i32) (result i32)))"""
+    (ecli.directory / "asks.wasm").write_bytes(handler(KEEP, imports))
+    outcome = ecli("inspect", "asks.wasm")
+    assert outcome.stdout.startswith("event handler: events of a package pass through it\n")
+    assert "ecli-py run PACKAGE --handler asks.wasm" in outcome.stdout
+    assert "\x1b" not in outcome.stdout
+    document = json.loads(ecli("inspect", "asks.wasm", "--json").stdout)
+    assert document["kind"] == "handler"
+    assert document["asks"] == {
+        "reads": ["started"],
+        "writes": ["events\x1b[1m"],
+        "wasi": ["random_get"],
+        "memory": 131072,
+    }
+    ecli("inspect", "asks.wasm", "--object", "-").fails("a Wasm module has no object")
+    (ecli.directory / "none.wasm").write_bytes(b"\0asm\1\0\0\0")
+    ecli("inspect", "none.wasm").fails("neither drives eBPF programs nor handles events")
