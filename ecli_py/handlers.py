@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from ecli_py.report import printable, warn
-from ecli_runtime.errors import WasmError
+from ecli_runtime.errors import UnsupportedFeatureError, WasmError
 from ecli_schemas.errors import EcliError
 from ecli_schemas.model import WasmLimits
 from ecli_schemas.record import Record
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 WASI_GRANT = "wasi"
 _SIZES = {"memory": "memory_bytes", "stack": "stack_bytes", "emitted": "emitted_bytes"}
+# More than this takes the user's word, not that of a package; of stack nobody has more, for it is part of the process's own.
+_MOST = WasmLimits(memory_bytes=256 << 20, stack_bytes=1 << 20, batch_ms=10_000, emitted_bytes=64 << 20)
+_NAMES = {"memory_bytes": "memory", "stack_bytes": "stack", "batch_ms": "time", "fuel": "fuel", "emitted_bytes": "emitted"}
 _LIMIT_HINT = "for example memory=64M, stack=1M, time=500ms, fuel=1000000 or emitted=8M"
 
 
@@ -90,6 +95,8 @@ def parse_limits(texts: Iterable[str]) -> WasmLimits:
             parsed = int(value)
         if not parsed or parsed > (1 << 53 if name == "fuel" else (1 << 31) - 1):
             raise EcliError(f"--handler-limit: expected a limit, got {text!r}", _LIMIT_HINT)
+        if name == "stack_bytes" and parsed > (_MOST.stack_bytes or 0):
+            raise EcliError(f"--handler-limit: a stack has at most 1M, got {text!r}", _LIMIT_HINT)
         found[name] = parsed
     return WasmLimits(**found)
 
@@ -125,7 +132,12 @@ def load_modules(package: Package | None, choice: Choice) -> list[HandlerModule]
     from ecli_runtime.wasm.handler.module import HandlerModule
 
     modules = []
-    for each in package.wasm if package is not None and choice.of_package else ():
+    own = package.wasm if package is not None and choice.of_package else ()
+    if own and find_spec("wasmtime") is None:
+        hint = "--no-wasm shows the events as they are" if not choice.files else ""
+        raise UnsupportedFeatureError("an event handler", "the package wasmtime: pip install 'ecli-py[fast]'", hint=hint)
+    for each in own:
+        _check_limits(each, choice.limits)
         module = HandlerModule(printable(each.name), each.code, choice.limits.over(each.limits))
         check_grants(module, each, choice.grants)
         modules.append(module)
@@ -140,6 +152,18 @@ def load_modules(package: Package | None, choice: Choice) -> list[HandlerModule]
         check_grants(module, None, choice.grants)
         modules.append(module)
     return modules
+
+
+def _check_limits(module: WasmModule, said: WasmLimits) -> None:
+    """Refuse a package's module that would take more than a package may give it, where the user does not say how much."""
+    for name in _MOST._fields:
+        asked, most = getattr(module.limits, name), getattr(_MOST, name)
+        if asked and most and asked > most and getattr(said, name) is None:
+            option = f"--handler-limit {_NAMES[name]}=…"
+            raise WasmError(
+                f"handler {printable(module.name)} wants a limit of {asked} for {_NAMES[name]}, and packages may give {most}",
+                f"{option} says how much it gets" if name != "stack_bytes" else "build it with a smaller one",
+            )
 
 
 def check_grants(module: HandlerModule, said: WasmModule | None, grants: Iterable[str] = ()) -> None:

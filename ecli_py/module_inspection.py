@@ -23,8 +23,9 @@ _USES = {
 def inspect_module(data: bytes, name: str) -> dict[str, Any]:
     """Return what a module is, as one JSON object.
 
-    ``file``: ``size`` and ``digest``; ``kind``: ``controller``, ``handler`` or ``legacy``; ``imports``: module → names of functions;
-    ``asks`` (of handlers, else ``null``): ``reads`` and ``writes`` (maps), ``wasi`` (functions), ``memory`` to begin with, in bytes.
+    ``file``: ``size`` and ``digest``; ``kind``: ``controller``, ``handler`` or ``legacy``; ``imports``: module → names of its
+    functions; ``asks`` (of handlers, else ``null``): ``reads`` and ``writes`` (maps), ``wasi`` (functions), ``memory`` to begin
+    with, in bytes.
 
     Raises:
         WasmError: It is no module of a kind that is known.
@@ -61,11 +62,8 @@ def module_text(document: dict[str, Any], path: str) -> str:
     ]
     asks = document["asks"]
     if asks is not None:
-        rows += [
-            (f"{verb} maps", one_line(", ".join(asks[key])))
-            for verb, key in (("reads", "reads"), ("changes", "writes"))
-            if asks[key]
-        ]
+        maps = (("reads maps", asks["reads"]), ("changes maps", asks["writes"]))
+        rows += [(title, one_line(", ".join(names))) for title, names in maps if names]
         rows.append(("memory", f"{size_text(asks['memory'])} to begin with"))
     rows += [(one_line(module), one_line(", ".join(names))) for module, names in document["imports"].items()]
     return "\n".join([what, *columns(rows, "")]) + "\n"

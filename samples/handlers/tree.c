@@ -23,7 +23,7 @@ int ecli_init(const char *told, ecli_u32 size)
 	root = (ecli_u32)ecli_option_number("pid", 0);
 	if (root)
 		return 0;
-	ecli_log(ECLI_ERROR, "say which process: --handler-option pid=4711", 44);
+	ecli_say(ECLI_ERROR, "say which process: --handler-option pid=4711");
 	return -1;
 }
 

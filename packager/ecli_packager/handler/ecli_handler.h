@@ -14,8 +14,8 @@
  *		return event->uid == 0 ? ECLI_DROP : ECLI_KEEP;
  *	}
  *
- * Build it into a package with `ecli-py build tool.bpf.c --wasm handler.c`, or alone with
- * `ecli-py build handler.c --wasm-only`; then `ecli-py run tool.json --handler handler.wasm`.
+ * Build it into a package with `ecli-py build tool.bpf.c --wasm handler.c`; or alone, with `ecli-py build --wasm handler.c`, for
+ * `ecli-py run tool.json --handler handler.wasm`. docs/handlers.md says more.
  */
 #ifndef ECLI_HANDLER_H
 #define ECLI_HANDLER_H
@@ -38,7 +38,10 @@ typedef __INT64_TYPE__ ecli_s64;
 ECLI_EXPORT(ecli_event) int ecli_event(int type, void *data, ecli_u32 size);
 enum { ECLI_KEEP = 0, ECLI_DROP = 1 }; /* a negative number ends the run */
 
-/* Start. What is told is JSON: options, and the types with their members. Return 0, or a negative number for an error. */
+/*
+ * Start. What is told is JSON: options, and the types with their members; NULL if ecli_buffer has no room for it. Return 0, or a
+ * negative number for an error.
+ */
 ECLI_EXPORT(ecli_init) int ecli_init(const char *told, ecli_u32 size);
 /* Some time has passed: a second, or what --interval says. */
 ECLI_EXPORT(ecli_tick) int ecli_tick(ecli_u64 now_ns);
@@ -104,6 +107,11 @@ static inline ecli_u32 ecli_length(const char *text)
 	while (text[length])
 		length++;
 	return length;
+}
+
+static inline void ecli_say(int level, const char *text)
+{
+	ecli_log(level, text, ecli_length(text));
 }
 
 /* Return the number that an option has, or another one if it is not given or no number. */

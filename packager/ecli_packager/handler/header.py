@@ -126,17 +126,27 @@ class _Writer:
         return self._named(name, [("value", ref.type_id, 0, 0)], self._btf.size_bytes(ref.type_id))
 
     def _entry(self, source: Source, types: Sequence[TypeRef]) -> None:
-        """Write an entry of a map that is read: its key, padded to 8 bytes, and its value, or one for each CPU."""
-        key, value = (ref.type_id for ref in types)
-        start = (self._btf.size_bytes(key) + 7) & ~7
-        size = self._btf.size_bytes(value)
-        name = f"{identifier(source.name)}_entry"
-        if not source.per_cpu:
-            self._named(name, [("key", key, 0, 0), ("value", value, start * 8, 0)], start + size)
-            return
-        each = self._named(f"{identifier(source.name)}_value", [("value", value, 0, 0)], (size + 7) & ~7)
-        fields = [self._field("key", key, 0, 0, 1), _Field("cpus", start * 8, 0, False, f"struct {each} cpus[]")]
-        self._struct("struct", self._unused(name), fields, start)
+        """Write an entry of a map that is read: its key, padded to 8 bytes, and its value, or one for each CPU.
+
+        Global variables that are read are a value without a key.
+        """
+        key, value = types
+        name = identifier(source.name)
+        key_size = self._btf.size_bytes(key.type_id) if key.type_id else 0
+        start = (key_size + 7) & ~7
+        fields = [self._field("key", key.type_id, 0, 0, 1)] if key_size else []
+        if value.members:
+            members = [(member, type_id, offset * 8, 0) for member, type_id, offset in value.members]
+            made = self._named(f"{name}_value", members, source.value_size_bytes)
+            fields.append(_Field("value", start * 8, source.value_size_bytes * 8, False, f"struct {made} value"))
+        elif source.per_cpu:
+            size = (self._btf.size_bytes(value.type_id) + 7) & ~7
+            each = self._named(f"{name}_value", [("value", value.type_id, 0, 0)], size)
+            fields.append(_Field("cpus", start * 8, 0, False, f"struct {each} cpus[]"))
+        else:
+            fields.append(self._field("value", value.type_id, start * 8, 0, 1))
+        last = fields[-1]
+        self._struct("struct", self._unused(f"{name}_entry"), fields, (last.bit_offset + last.bit_size) // 8)
 
     def _unused(self, name: str) -> str:
         while name in self._taken:

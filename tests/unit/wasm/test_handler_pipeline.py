@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ecli_packager.handler.header import events_header
+from ecli_runtime.btf import Btf
 from ecli_runtime.decode.events import EventDecoder
 from ecli_runtime.errors import WasmError
-from ecli_runtime.stream import MapStats, Readings, Samples, Source, Stats, TextLines
+from ecli_runtime.stream import MapStats, Readings, Samples, Source, Stats, TextLines, TypeRef, make_source
 from ecli_runtime.wasm.handler.filter import Settings, summary
 from ecli_runtime.wasm.handler.module import HandlerModule
 from ecli_runtime.wasm.handler.pipeline import Handlers
+from ecli_schemas.model import Sample
+from tests.btf_builder import BtfBuilder
 from tests.handler_modules import EMIT, handler, samples
 from tests.recordings import event_payload, make_info
 
@@ -109,6 +113,35 @@ def test_entries_of_maps_have_padded_keys(said: list[str]) -> None:
         assert handlers.add_to(STATS).maps[3].filtered == 1
     assert isinstance(found, Readings)
     assert found.entries == [(bytes(4), b"\7" + bytes(11)), (bytes(4), b"\7\0\0\0" + bytes(range(4, 12)))]
+
+
+def test_entries_that_are_emitted(said: list[str]) -> None:
+    body = """
+      (drop (call $emit (i32.const 4) (i32.const 0) (i32.const 20)))
+      (drop (call $emit (i32.const 4) (i32.const 0) (i32.const 16)))
+      (drop (call $emit (i32.const 5) (i32.const 0) (i32.const 24))) (i32.const 1)"""
+    with pipeline(said, handler(body, EMIT, '(data (i32.const 0) "key")')) as handlers:
+        hist, counts = passed(handlers, [events(1)])
+        assert handlers.add_to(STATS).maps[3].reasons == (("handler emitted no valid event", 1),)
+    assert isinstance(hist, Readings)
+    assert isinstance(counts, Readings)
+    assert hist.entries == [(b"key\0", bytes(12))]
+    assert counts.entries == [(b"key\0", bytes(16))]
+
+
+def test_global_variables_are_values_without_a_key(said: list[str]) -> None:
+    builder = BtfBuilder()
+    u32 = builder.integer("unsigned int", 4)
+    btf = Btf(builder.section())
+    members = (("hits", u32, 0), ("misses", u32, 8))
+    source = make_source(btf, "globals", (TypeRef(0), TypeRef(0, members)), Sample(1000), value_size_bytes=12)
+    header = events_header("tool", btf, [source])
+    assert "struct globals_entry {\n\tstruct globals_value value;\n}" in header
+    reading = Readings(source, [(b"", bytes(12))])
+    with pipeline(said, handler(ADD_10), sources=[source]) as handlers:
+        (found,) = passed(handlers, [reading])
+    assert isinstance(found, Readings)
+    assert found.entries == [(b"", b"\n" + bytes(11))]
 
 
 def test_a_reading_that_is_replaced_by_text(said: list[str]) -> None:

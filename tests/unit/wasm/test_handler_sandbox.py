@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from ecli_py.handlers import check_grants
-from ecli_runtime.errors import WasmError
+from ecli_py.handlers import Choice, check_grants, load_modules, parse_limits
+from ecli_runtime.errors import EcliError, WasmError
 from ecli_runtime.wasm.handler.module import HandlerModule
-from ecli_schemas.model import WasmModule
+from ecli_schemas.model import Package, WasmLimits, WasmModule
 from tests.cli import Ecli
 from tests.handler_modules import BUFFER, EMIT, Host, handler, host, numbers, records, results, run_of, wat
 
@@ -89,7 +89,6 @@ def test_a_handler_that_takes_too_long_is_quarantined(host: Host) -> None:
 def test_a_handler_that_spins_at_its_start_does_not_start(host: Host) -> None:
     from ecli_runtime.wasm.handler.filter import Handler
     from ecli_runtime.wasm.limits import EpochTicker
-    from ecli_schemas.model import WasmLimits
 
     code = handler(KEEP, more=f"(func $start {SPIN.rpartition('(')[0]}) (start $start)")
     module = HandlerModule("small", code, WasmLimits(batch_ms=100))
@@ -255,6 +254,58 @@ def test_more_than_it_is_granted() -> None:
         check_grants(HandlerModule("small", wasi), None, ["m"])
     check_grants(HandlerModule("small", wasi), None, ["wasi"])
     check_grants(HandlerModule("small", wasi), WasmModule("small", wasi, wasi=True))
+
+
+def test_room_that_is_a_trap_only_for_the_next_instance(host: Host) -> None:
+    """The two are told apart by an option, which the test changes meanwhile."""
+    imports = '(import "ecli" "option" (func $option (param i32 i32 i32 i32) (result i32)))'
+    asked = "(call $option (i32.const 0) (i32.const 4) (i32.const 9) (i32.const 0))"
+    buffer = f"(if (i32.eq {asked} (i32.const 1)) (then unreachable)) {BUFFER}"
+    code = handler(TRAP_AT_3, imports, '(data (i32.const 0) "trap")', buffer)
+    for on_trap, expected in (("pass", [2, 3, 4]), ("drop", [2, 4])):
+        options = {"trap": ""}
+        made = host.make(code, on_trap, options)
+        assert numbers(results(made, run_of(1))) == [1]
+        options["trap"] = "x"
+        assert numbers(results(made, run_of(2, 3, 4))) == expected
+        assert made.counts.traps == 2
+
+
+def test_limits_that_a_package_may_not_give() -> None:
+    package = load_package_with(WasmLimits(batch_ms=1_000_000))
+    with pytest.raises(WasmError, match="wants a limit of 1000000 for time, and packages may give 10000") as caught:
+        load_modules(package, Choice())
+    assert "--handler-limit time=" in caught.value.hint
+    (module,) = load_modules(package, Choice(limits=WasmLimits(batch_ms=20_000)))
+    assert module.limits.batch_ms == 20_000
+    with pytest.raises(WasmError, match="for stack"):
+        load_modules(load_package_with(WasmLimits(stack_bytes=1 << 30)), Choice())
+    with pytest.raises(EcliError, match="a stack has at most 1M"):
+        parse_limits(["stack=2M"])
+
+
+def load_package_with(limits: WasmLimits) -> Package:
+    return Package("tool", "tool", b"", wasm=(WasmModule("small", handler(KEEP), limits=limits),))
+
+
+def test_limits_in_words() -> None:
+    words = ["memory=64M", "stack=512K", "time=2s", "fuel=1000", "emitted=8MiB"]
+    assert parse_limits(words) == WasmLimits(64 << 20, 512 << 10, 2000, 1000, 8 << 20)
+    for wrong in (
+        "memory",
+        "memory=",
+        "memory=x",
+        "memory=0",
+        "memory=4G",
+        "time=5",
+        "time=0ms",
+        "fuel=-1",
+        "size=5",
+        "=1",
+        "time=²s",
+    ):
+        with pytest.raises(EcliError, match="--handler-limit: expected a limit"):
+            parse_limits([wrong])
 
 
 def test_inspect_shows_what_a_module_asks_for(ecli: Ecli) -> None:

@@ -173,16 +173,8 @@ class Handler:
         if self._has_ended():
             self.counts.trapped += batch.live
             return
-        try:
-            has_room = self.is_at_work and batch.length <= adapter.MAX_RECORD_SIZE_BYTES and self._guest.room_for(batch.length)
-        except TrapError as raised:
-            self._trapped(raised, number, b"")
-            has_room = False
-            if self._has_ended():
-                self.counts.trapped += batch.live
-                return
-        if not has_room:
-            self._pass(number, batch, parts)
+        if not self._has_room(number, batch):
+            self._go_past(number, batch, parts)
             return
         self._guest.load(batch.data)
         at, end = 0, len(batch.data)
@@ -209,13 +201,27 @@ class Handler:
                 self.counts.unseen += 1
             else:
                 self.counts.trapped += 1
-            if self.quarantined:
-                self._pass(number, rest, parts)
+            if not self._has_room(number, batch):  # of the new instance
+                self._go_past(number, rest, parts)
                 return
-            self._guest.load(batch.data)  # of the new instance
-            if not self._guest.room_for(batch.length):
-                self._pass(number, rest, parts)
-                return
+            self._guest.load(batch.data)
+
+    def _has_room(self, number: int, batch: Run) -> bool:
+        """Tell whether it can be given a batch."""
+        if not self.is_at_work or batch.length > adapter.MAX_RECORD_SIZE_BYTES:
+            return False
+        try:
+            return self._guest.room_for(batch.length)
+        except TrapError as trap:
+            self._trapped(trap, number, b"")
+            return False
+
+    def _go_past(self, number: int, batch: Run, parts: list[Part]) -> None:
+        """Let events pass that it is not given, unless it has ended the run."""
+        if self._has_ended():
+            self.counts.trapped += batch.live
+        else:
+            self._pass(number, batch, parts)
 
     def _walk(self, at: int, end: int, batch: Run, number: int) -> tuple[TrapError | None, int]:
         try:

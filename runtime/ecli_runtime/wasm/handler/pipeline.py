@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from ecli_runtime.decode.entries import padded
 from ecli_runtime.errors import WasmError
 from ecli_runtime.read.run import Run, stride_of
 from ecli_runtime.stream import HANDLER_FULL, HANDLER_INVALID, HANDLER_TRAPPED, Readings, Samples, Source, TextLines, event_count
@@ -29,7 +30,8 @@ class _Type:
 
     def __init__(self, source: Source, plan: Plan | None) -> None:
         self.source, self.plan = source, plan
-        self.key_size = source.plans[0].size_bytes if source.sample is not None and source.plans else 0
+        # Of an entry of a map that is read; of global variables it is 0.
+        self.key_size = source.plans[0].size_bytes if source.sample is not None and source.plans else None
 
     def describe(self) -> EventKind:
         if self.source.sample is None or not self.source.plans:
@@ -37,12 +39,26 @@ class _Type:
             size = 0 if plan is None else plan.size_bytes
             return EventKind(self.source.name, "" if plan is None else plan.type_name, size, 0, _members(plan, 0))
         key, value = self.source.plans
-        start = stride_of(key.size_bytes) - 8
+        start = padded(key.size_bytes)
         members = (*_members(key, 0), *_members(value, start * 8))
         return EventKind(self.source.name, value.type_name, start + value.size_bytes, key.size_bytes, members)
 
     def fits(self, length: int) -> bool:
-        return self.plan is None or self.plan.min_size_bytes <= length <= self.plan.max_size_bytes
+        """Tell whether something of that length may be emitted."""
+        if self.source.sample is None:
+            return self.plan is None or self.plan.min_size_bytes <= length <= self.plan.max_size_bytes
+        if self.key_size is None:
+            return False
+        value_size = padded(self.source.value_size_bytes) if self.source.per_cpu else self.source.value_size_bytes
+        size = length - padded(self.key_size)
+        return size > 0 and size % value_size == 0 if self.source.per_cpu else size == value_size
+
+
+def _as_entries(key_size: int, part: Part) -> Iterator[tuple[bytes, bytes]]:
+    """Yield keys and values of entries."""
+    start = padded(key_size)
+    for payload in Run(part.data, part.count, stride_of(part.length), part.length).payloads():
+        yield payload[:key_size], payload[start:]
 
 
 def _members(plan: Plan | None, start: int) -> tuple[tuple[str, int, int], ...]:
@@ -158,7 +174,8 @@ class Handlers:
         self._lose(name, HANDLER_FULL, counts.refused - before[1])
         self._lose(name, HANDLER_TRAPPED, counts.trapped - before[2])
         if isinstance(chunk, Readings):
-            entries = [each for part in parts if part.type == number for each in self._as_entries(number, part)]
+            key_size = len(chunk.entries[0][0]) if chunk.entries else 0
+            entries = [each for part in parts if part.type == number for each in _as_entries(key_size, part)]
             if entries or not chunk.entries:
                 yield Readings(chunk.source, entries, chunk.stacks)
             parts = [part for part in parts if part.type != number]
@@ -173,12 +190,6 @@ class Handlers:
         # Keys and values of one map have one size.
         return handler.run(number, Run.of([key + padding + value for key, value in chunk.entries]))
 
-    def _as_entries(self, number: int, part: Part) -> Iterator[tuple[bytes, bytes]]:
-        key_size = self._types[number].key_size or min(part.length, 8)
-        start = (key_size + 7) & ~7
-        for payload in Run(part.data, part.count, stride_of(part.length), part.length).payloads():
-            yield payload[:key_size], payload[start:]
-
     def _chunks(self, handler: Handler, parts: list[Part]) -> Iterator[Chunk]:
         texts: list[str] = []
         for part in parts:
@@ -192,8 +203,8 @@ class Handlers:
             kind = self._types[part.type]
             if not kind.fits(part.length):
                 self._lose(kind.source.name, HANDLER_INVALID, part.count)
-            elif kind.source.sample is not None:
-                yield Readings(kind.source, list(self._as_entries(part.type, part)))
+            elif kind.key_size is not None:
+                yield Readings(kind.source, list(_as_entries(kind.key_size, part)))
             else:
                 plan = kind.plan
                 yield Samples(kind.source, plan, run if plan is None else run.padded(plan.size_bytes))
