@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from ecli_runtime.stream import NOT_DECODED, NOT_SENT, PERF_BUFFER_FULL, RING_BUFFER_FULL
+from ecli_runtime.stream import (
+    HANDLER_FULL,
+    HANDLER_INVALID,
+    HANDLER_TRAPPED,
+    NOT_DECODED,
+    NOT_SENT,
+    PERF_BUFFER_FULL,
+    RING_BUFFER_FULL,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +21,7 @@ _COUNT = {"type": "integer", "minimum": 0}
 
 def loss_mark_schema(map_names: list[str]) -> dict[str, Any]:
     """Return the schema of what says that events of one of some maps are missing."""
-    reasons = [RING_BUFFER_FULL, PERF_BUFFER_FULL, NOT_SENT, NOT_DECODED]
+    reasons = [RING_BUFFER_FULL, PERF_BUFFER_FULL, NOT_SENT, NOT_DECODED, HANDLER_TRAPPED, HANDLER_FULL, HANDLER_INVALID]
     lost = _object({"map": {"enum": map_names}, "count": {"type": "integer", "minimum": 1}, "why": {"enum": reasons}})
     return {"description": "a mark: so many events are missing since the last such mark of the map", **_object({"@lost": lost})}
 

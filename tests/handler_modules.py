@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,6 +104,3 @@ def numbers(found: Sequence[tuple[int, bytes]]) -> list[int]:
 
 def samples(source: Source, *data: bytes) -> Samples:
     return Samples(source, source.plans[0] if source.plans else None, Run.of(data))
-
-
-Say = Callable[[str], object]

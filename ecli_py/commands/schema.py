@@ -51,7 +51,7 @@ def main(words: list[str]) -> int:
     events += [
         _object(f"lines of handler {each.name}", {"handler": {"const": each.name}, "line": _TEXT}) for each in package.wasm
     ]
-    may_be_missing = [source.name for source in sources if source.sample is None]
+    may_be_missing = [source.name for source in sources]  # what is read, too, where an event handler fails
     if may_be_missing:
         events.append(loss_mark_schema(may_be_missing))
     document = {"$schema": DIALECT, "title": package.name, "anyOf": [*events, usage_mark_schema()]}

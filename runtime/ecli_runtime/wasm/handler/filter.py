@@ -15,7 +15,7 @@ from ecli_schemas.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any, Literal, TypeAlias
+    from typing import Literal, TypeAlias
 
     from ecli_runtime.wasm.handler.maps import MapAccess
     from ecli_runtime.wasm.handler.module import HandlerModule
@@ -331,8 +331,3 @@ def summary(handler: Handler) -> str:
     parts.append(f"{counts.busy_ns / 1e6:.1f} ms")
     line = f"handler {handler.name}: {', '.join(parts)}"
     return f"{line}; quarantined: {handler.quarantined}" if handler.quarantined else line
-
-
-def as_document(handler: Handler) -> dict[str, Any]:
-    """Return the same as JSON carries it."""
-    return {"handler": handler.name, **vars(handler.counts), "quarantined": handler.quarantined}
