@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 
 from ecli_py.report import printable, warn
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     from ecli_py.arguments import Values
+    from ecli_py.output import Output
+    from ecli_py.tool import Tool
     from ecli_runtime.stream import Source
     from ecli_runtime.wasm.handler.filter import Settings
     from ecli_runtime.wasm.handler.maps import MapAccess
@@ -230,3 +233,15 @@ def _settings(choice: Choice, maps: Mapping[str, MapAccess], interval_ms: int | 
     from ecli_runtime.wasm.handler.filter import Settings
 
     return Settings(choice.on_trap, choice.options, maps, 1000 if interval_ms is None else interval_ms, verbose)
+
+
+def end_handlers(tool: Tool, handlers: Handlers, output: Output) -> None:
+    """Show what handlers say at the end, where --count has ended the run, and what they have done."""
+    from ecli_runtime.wasm.handler.filter import summary
+
+    for chunk in handlers.finish():
+        lines, shown = output.render(chunk, -1)
+        tool.count(shown)
+        output.write(lines)
+    for each in handlers.handlers:
+        sys.stderr.write(f"{printable(summary(each))}\n")

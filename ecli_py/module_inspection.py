@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from ecli_py.module_objects import find_objects, objects_text
 from ecli_py.render.plain import columns, one_line, size_text
 from ecli_runtime.wasm.kinds import Kind, kind_of
 from ecli_runtime.wasm.limits import CONTROLLER_LIMITS, compile_module, make_engine
@@ -20,12 +21,11 @@ _USES = {
 }
 
 
-def inspect_module(data: bytes, name: str) -> dict[str, Any]:
+def inspect_module(data: bytes) -> dict[str, Any]:
     """Return what a module is, as one JSON object.
 
     ``file``: ``size`` and ``digest``; ``kind``: ``controller``, ``handler`` or ``legacy``; ``imports``: module → names of its
-    functions; ``asks`` (of handlers, else ``null``): ``reads`` and ``writes`` (maps), ``wasi`` (functions), ``memory`` to begin
-    with, in bytes.
+    functions; ``objects``: the eBPF objects in it (:func:`~ecli_py.module_objects.find_objects`).
 
     Raises:
         WasmError: It is no module of a kind that is known.
@@ -34,22 +34,11 @@ def inspect_module(data: bytes, name: str) -> dict[str, Any]:
     compile_module(make_engine(CONTROLLER_LIMITS), data, CONTROLLER_LIMITS)
     interface = read_interface(data)
     kind = kind_of(interface)
-    asks = None
-    if kind is Kind.HANDLER:
-        from ecli_runtime.wasm.handler.module import HandlerModule
-
-        found = HandlerModule(name, data).asks
-        asks = {
-            "reads": list(found.reads),
-            "writes": list(found.writes),
-            "wasi": list(found.wasi),
-            "memory": found.initial_memory_bytes,
-        }
     imports: dict[str, list[str]] = {}
     for module, function, _item in interface.imports:
         imports.setdefault(module, []).append(function)
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-    return {"file": {"size": len(data), "digest": digest}, "kind": kind.value, "imports": imports, "asks": asks}
+    return {"file": {"size": len(data), "digest": digest}, "kind": kind.value, "imports": imports, "objects": find_objects(data)}
 
 
 def module_text(document: dict[str, Any], path: str) -> str:
@@ -60,10 +49,5 @@ def module_text(document: dict[str, Any], path: str) -> str:
         ("digest", document["file"]["digest"]),
         ("use", one_line(use.format(path))),
     ]
-    asks = document["asks"]
-    if asks is not None:
-        maps = (("reads maps", asks["reads"]), ("changes maps", asks["writes"]))
-        rows += [(title, one_line(", ".join(names))) for title, names in maps if names]
-        rows.append(("memory", f"{size_text(asks['memory'])} to begin with"))
     rows += [(one_line(module), one_line(", ".join(names))) for module, names in document["imports"].items()]
-    return "\n".join([what, *columns(rows, "")]) + "\n"
+    return "\n".join([what, *columns(rows, ""), *objects_text(document["objects"])]) + "\n"

@@ -16,21 +16,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
 
-    from ecli_runtime.attach.options import AttachOptions
+    from ecli_runtime.wasm.controller.objects import Loading
 
 _STATUS_TRAP = 70  # EX_SOFTWARE of sysexits.h
 
 
-def run_module(
-    data: bytes, words: list[str], attach: AttachOptions | None, kernel_btf: str | None, duration_s: float | None
-) -> int:
+def run_module(data: bytes, words: list[str], loading: Loading, duration_s: float | None) -> int:
     """Run a module and return its exit status; 70: it trapped.
 
     Args:
         data: The module.
         words: Its command line, with its own name.
-        attach: What the user says of where programs are attached.
-        kernel_btf: File with the kernel's BTF, where it has none of its own.
+        loading: How its objects are loaded, and their programs attached.
         duration_s: Seconds after which it is asked to end.
 
     Raises:
@@ -39,7 +36,7 @@ def run_module(
     """
     gc.enable()
     surroundings = Surroundings(words, _write, report, _say_attached, stdin=0)
-    with Controller(data, surroundings, attach, kernel_btf) as module:
+    with Controller(data, surroundings, loading) as module:
         _Signals(module)
         timer = None if duration_s is None else Timer(duration_s, module.stop)
         if timer is not None:

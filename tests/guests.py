@@ -10,11 +10,10 @@ from typing import Any
 
 import wasmtime
 
-from ecli_runtime.attach.options import AttachOptions
 from ecli_runtime.errors import EcliError
 from ecli_runtime.read.ringbuf import BUSY, DISCARD
 from ecli_runtime.read.run import stride_of
-from ecli_runtime.wasm.controller.objects import BpfObject, Objects
+from ecli_runtime.wasm.controller.objects import BpfObject, Loading, Objects
 from ecli_runtime.wasm.controller.session import Controller, Surroundings
 from ecli_runtime.wasm.limits import CONTROLLER_LIMITS, Limits
 
@@ -149,7 +148,7 @@ class FakeObjects(Objects):
     """Loads nothing: each object has two ring buffers and a hash."""
 
     def __init__(self, *rings: FakeRing) -> None:
-        super().__init__("guest", None, AttachOptions())
+        super().__init__("guest", Loading())
         self.rings = {RING_FD + index: ring for index, ring in enumerate((*rings, FakeRing(), FakeRing())[:2])}
         self.loaded: list[FakeLoaded] = []
 

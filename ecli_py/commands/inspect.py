@@ -9,7 +9,7 @@ import tempfile
 
 from ecli_py.inspection import Inspection
 from ecli_py.parser import Parser
-from ecli_py.report import printable, write_out
+from ecli_py.report import write_out
 from ecli_py.source import any_object, read_source
 from ecli_schemas.errors import EcliError, PackageError
 from ecli_schemas.read import read_package
@@ -67,7 +67,7 @@ def _inspect_module(data: bytes, arguments: Namespace) -> int:
 
     if arguments.object is not None or arguments.arch is not None:
         raise EcliError("a Wasm module has no object that could be written or chosen", "leave --object and --arch out")
-    document = inspect_module(data, printable(os.path.basename(arguments.package)))
+    document = inspect_module(data)
     write_out(json.dumps(document, indent=2) + "\n" if arguments.json else module_text(document, arguments.package))
     return 0
 

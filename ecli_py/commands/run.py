@@ -27,9 +27,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Iterable, Iterator, Sequence
+    from types import TracebackType
     from typing import Protocol
 
+    from typing_extensions import Self
+
     from ecli_py.arguments import Values
+    from ecli_py.control.server import ControlServer
     from ecli_py.handlers import Choice
     from ecli_py.output import Output
     from ecli_py.overhead import Measuring
@@ -37,7 +41,6 @@ if TYPE_CHECKING:
     from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.recorder import RunInfo
     from ecli_runtime.stream import Chunk, Source
-    from ecli_runtime.wasm.handler.pipeline import Handlers
     from ecli_schemas.model import Option, Package
 
     class Watch(Protocol):
@@ -56,7 +59,20 @@ _AT_THE_END = "end"  # --stats without an interval
 _STATUS_LOSS = 3
 _WASM = b"\0asm"
 # What is said to ecli-py of a Wasm module, before it on the command line.
-_MODULE_OPTIONS = ("package", "rest", "attach", "iface", "cgroup", "pid", "binary", "kernel_btf", "duration", "verbose")
+_MODULE_OPTIONS = (
+    "package",
+    "rest",
+    "attach",
+    "iface",
+    "cgroup",
+    "pid",
+    "binary",
+    "kernel_btf",
+    "token",
+    "duration",
+    "keep_privileges",
+    "verbose",
+)
 
 
 def main(words: list[str]) -> int:
@@ -104,10 +120,10 @@ def main(words: list[str]) -> int:
 
             modules = load_modules(package, choice)
         stop = _Stop()
-        with start_tool(loading, latency_ms, measuring is not None) as tool:
+        with _Control(arguments, opened.package.name) as control, start_tool(loading, latency_ms, measuring is not None) as tool:
             stop.end(tool)
             rounds, limit = tool.rounds(duration_s), -1 if count is None else count
-            watches: list[Watch] = [LossWatch(lambda: tool.stats, bool(arguments.json))]
+            watches: list[Watch] = [LossWatch(lambda: tool.stats, bool(arguments.json)), *control.start(tool)]
             if measuring is not None:
                 watches.append(measuring.watch(tool))
 
@@ -140,23 +156,26 @@ def _handler_choice(package: Package, arguments: Values) -> Choice | None:
     return make_choice(arguments, not arguments.no_wasm)
 
 
+def _run_module(data: bytes, arguments: Values) -> int:
+    """Run a Wasm module; all words behind it are its own."""
+    from ecli_py.modules import reject_options, run_module
+    from ecli_runtime.attach.options import AttachOptions
+    from ecli_runtime.wasm.controller.objects import Loading
+
+    given = (name for name, value in vars(arguments).items() if value is not None and name not in _MODULE_OPTIONS)
+    reject_options([f"--{name.replace('_', '-')}" for name in given])
+    duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
+    words = [arguments.package, *arguments.rest]
+    loading = Loading(_attach_options(arguments) or AttachOptions(), arguments.kernel_btf, arguments.token)
+    return run_module(data, words, loading, duration_s)
+
+
 def _check_pin(arguments: Values) -> None:
     from ecli_runtime.pins import check_directory
 
     if arguments.max_overhead is not None:
         raise UsageError("--pin and --max-overhead exclude each other", "what is pinned stays attached, whatever it costs")
     check_directory(arguments.pin)
-
-
-def _run_module(data: bytes, arguments: Values) -> int:
-    """Run a Wasm module; all words behind it are its own."""
-    from ecli_py.modules import reject_options, run_module
-
-    given = (name for name, value in vars(arguments).items() if value is not None and name not in _MODULE_OPTIONS)
-    reject_options([f"--{name.replace('_', '-')}" for name in given])
-    duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
-    words = [arguments.package, *arguments.rest]
-    return run_module(data, words, _attach_options(arguments), arguments.kernel_btf, duration_s)
 
 
 def _set_ring_sizes(opened: OpenSession, texts: Iterable[str]) -> None:
@@ -249,6 +268,10 @@ def _add_run_options(command: Arguments) -> None:
                 "metavar": "SHARE",
                 "help": "what programs and ecli-py may use of one CPU (1%%): detach optional programs above that, or end the run",
             },
+        ),
+        (
+            "--control",
+            {"action": "store_true", "help": "let `ecli-py ps`, `set`, `pause`, `resume`, `stop` and `stats` reach the run"},
         ),
         ("--duration", {"metavar": "TIME", "help": "end after this time: 5, 5s, 500ms, 2m, 1h"}),
         ("--interval", {"metavar": "TIME", "help": "how often maps are read, instead of what the package says: 1s, 200ms"}),
@@ -413,6 +436,32 @@ def parse_interval_ms(text: str) -> int:
         raise EcliError(f"--interval: expected a time, got {text!r}", "for example 1s or 200ms") from error
 
 
+class _Control:
+    """The socket of a run that is open for control; of any other, nothing. Closed last, when the run has been taken down."""
+
+    def __init__(self, arguments: Values, name: str) -> None:
+        self._server: ControlServer | None = None
+        self._name = name
+        if arguments.control:
+            from ecli_py.control.server import ControlServer
+
+            self._server = ControlServer()
+
+    def start(self, tool: Tool) -> list[Watch]:
+        """Serve a run, and return what is to look at it from time to time."""
+        if self._server is None:
+            return []
+        self._server.start(tool, self._name)
+        return [self._server]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._server is not None:
+            self._server.close()
+
+
 class _Stop:
     """Ends a run in order when a signal asks for it; a second one ends the process at once.
 
@@ -447,7 +496,7 @@ def _settle(tool: Tool, output: Output, arguments: Values) -> None:
         sys.stderr.write(printable(f"pinned in {arguments.pin}, until `ecli-py unpin {arguments.pin}`\n"))
     if not arguments.keep_privileges:
         try:
-            tool.give_up_privileges()
+            tool.give_up_privileges(pausable=bool(arguments.control))
         except OSError as error:
             warn(f"privileges are kept: {error.strerror}")
 
@@ -477,19 +526,9 @@ def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: 
         if not limit:
             break
     if handlers is not None:
-        _end_handlers(tool, handlers, output)
+        from ecli_py.handlers import end_handlers
+
+        end_handlers(tool, handlers, output)
     output.write(output.finish() + b"".join([watch.end() for watch in watches]))
     warn_of_full_buffers(tool.stats)
     sys.stderr.write(closing_line(tool.stats, output.filters or handlers is not None))
-
-
-def _end_handlers(tool: Tool, handlers: Handlers, output: Output) -> None:
-    """Show what handlers say at the end, where --count has ended the run, and what they have done."""
-    from ecli_runtime.wasm.handler.filter import summary
-
-    for chunk in handlers.finish():
-        lines, shown = output.render(chunk, -1)
-        tool.count(shown)
-        output.write(lines)
-    for each in handlers.handlers:
-        sys.stderr.write(f"{printable(summary(each))}\n")

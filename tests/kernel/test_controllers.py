@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -197,3 +198,16 @@ def test_nobody_reads_its_output(ecli: Ecli, module: Path) -> None:
         check=False,
     )
     assert (done.stdout, done.stderr) == ("line\nline\n", "")
+
+
+def test_what_it_is_can_be_seen_before_it_runs(ecli: Ecli, module: Path) -> None:
+    outcome = ecli("inspect", module)
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert outcome.stdout.startswith("controller: it loads and attaches eBPF programs itself\n")
+    assert "  on_packet   xdp               xdp\n" in outcome.stdout
+    document = json.loads(ecli("inspect", "--json", module).stdout)
+    assert document["kind"] == "controller"
+    assert "wasm_bpf_buffer_poll" in document["imports"]["wasm_bpf"]
+    [found] = document["objects"]
+    assert {"name": "on_exec", "type": "tracepoint", "section": "tp/sched/sched_process_exec"} in found["programs"]
+    assert {"name": "perf", "type": "perf_event_array"} in found["maps"]

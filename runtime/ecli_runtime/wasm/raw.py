@@ -32,6 +32,9 @@ _TEST = """
   (func (export "trap") unreachable))
 """
 
+# wasmtime_func_unchecked_callback_t: environment, caller, values, how many; returns a trap or NULL
+_import_type = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+
 _lock = allocate_lock()
 _tried: bool | None = None
 
@@ -218,17 +221,17 @@ def _raw_export(store: Any, function: Any, pending: Pending) -> Call:
 
 
 def _raw_import(store: Any, type_: Any, function: Call, pending: Pending) -> Any:
-    from wasmtime import Func, _bindings
+    from wasmtime import Func, _bindings, _ffi
 
     masks = _slots([str(each) for each in type_.params])
     has_result = bool(type_.results)
     message = b"raised in Python"
+    slots_type = ctypes.c_int64 * (2 * max(len(masks), 1))
 
-    def called(_environment: int, _caller: Any, values: Any, _count: int) -> int:
+    def called(_environment: int, _caller: int, values: int, _count: int) -> int:
         try:
-            slots = ctypes.cast(values, ctypes.POINTER(ctypes.c_int64))
-            arguments = [((slots[2 * index] & mask) ^ sign) - sign for index, (mask, sign) in enumerate(masks)]
-            result = function(*arguments)
+            slots = slots_type.from_address(values)  # wasmtime's, valid during the call
+            result = function(*[((slots[2 * index] & mask) ^ sign) - sign for index, (mask, sign) in enumerate(masks)])
             if has_result:
                 slots[0] = result or 0
         except BaseException as error:  # noqa: BLE001  kept, and raised by the call
@@ -237,10 +240,12 @@ def _raw_import(store: Any, type_: Any, function: Call, pending: Pending) -> Any
             return ctypes.cast(trap, ctypes.c_void_p).value or 0
         return 0
 
-    callback = _bindings.wasmtime_func_unchecked_callback_t(called)
+    callback = _import_type(called)
     made = _bindings.wasmtime_func_t()
-    no_finalizer = ctypes.CFUNCTYPE(None, ctypes.c_void_p)()
-    _bindings.wasmtime_func_new_unchecked(store._context(), type_.ptr(), callback, None, no_finalizer, ctypes.byref(made))
+    c_function = _ffi.dll["wasmtime_func_new_unchecked"]
+    c_function.restype = None
+    c_function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, _import_type, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+    c_function(store._context(), type_.ptr(), callback, None, None, ctypes.byref(made))
     # The store calls it for as long as it lives, so it keeps it.
     store.__dict__.setdefault("_ecli_callbacks", []).append(callback)
     return Func._from_raw(made)

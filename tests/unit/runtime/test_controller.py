@@ -14,7 +14,7 @@ from ecli_runtime.wasm.controller.session import Controller, Surroundings
 from ecli_runtime.wasm.errnos import guest_errno
 from ecli_runtime.wasm.kinds import Kind, kind_of
 from ecli_runtime.wasm.limits import Limits
-from tests.guests import HASH_FD, OTHER_FD, RING_FD, FakeRing, busy, discarded, guest, record, run, wasm
+from tests.guests import HASH_FD, OTHER_FD, RING_FD, FakeObjects, FakeRing, busy, discarded, guest, record, run, wasm
 
 EBADF, EBUSY, EFAULT, EINTR, EINVAL, ENOENT = 8, 10, 21, 27, 28, 44
 
@@ -166,6 +166,32 @@ def test_a_closed_object_is_gone() -> None:
     ran = run(guest(f"{POLL} (call $say (call $close (i64.const 1))) {POLL} (call $say (call $close (i64.const 1)))"), ring)
     assert ran.numbers == [4, 1, 1, 0, -EINVAL, -EINVAL]
     assert ring.closed
+
+
+def test_there_are_no_descriptors_to_attach_to() -> None:
+    module = wasm("""
+(module
+  (import "wasm_bpf" "wasm_load_bpf_object" (func $load (param i32 i32) (result i64)))
+  (import "wasm_bpf" "wasm_attach_bpf_program_fd" (func $attach (param i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 16) "program\\00")
+  (func (export "_start")
+    (call $proc_exit (i32.sub (i32.const 0) (i32.add
+      (call $attach (call $load (i32.const 0) (i32.const 8)) (i32.const 16) (i32.const 3))
+      (call $attach (i64.const 1) (i32.const 16) (i32.const -1)))))))
+""")
+    ran = run(module)
+    assert ran.status == EBADF + EINVAL
+    assert [str(each) for each in ran.errors] == ["the object has no program 'program'"]
+
+
+def test_samples_that_were_lost_are_told() -> None:
+    ring = FakeRing(record(number(1)))
+    ring.lost = 5
+    with Controller(guest(POLL), Surroundings(["x"], lambda _fd, _data: None, print), objects=FakeObjects(ring)) as controller:
+        controller.run()
+        assert controller.lost() == [("ring", 5)]
 
 
 def tinygo(callback: str = '(export "go-callback")') -> bytes:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.session import Session
+    from ecli_runtime.wasm.controller.objects import Loading
     from ecli_runtime.wasm.memory import GuestMemory
     from ecli_runtime.wasm.raw import Pending
     from ecli_runtime.wasm.sections import Interface, Signature
@@ -42,8 +42,7 @@ class LegacyHost:
         report: Gets errors that the guest's calls end with.
         on_wait: Called before the guest waits.
         write: Gets a descriptor and bytes to write to it.
-        options: What the user says of where programs are attached.
-        kernel_btf: File to take the kernel's BTF from instead of the running kernel's own.
+        loading: How packages are loaded, and their programs attached.
         interface: What the module imports and exports.
         raw: Whether to use the raw calls; ``None``: if they work.
     """
@@ -54,14 +53,13 @@ class LegacyHost:
         report: Callable[[EcliError], None],
         on_wait: Callable[[], None],
         write: Callable[[int, bytes], None],
-        options: AttachOptions | None,
-        kernel_btf: str | None,
+        loading: Loading,
         interface: Interface,
         raw: bool | None = None,
     ) -> None:
         self._interface = interface
         self._stop, self._report, self._on_wait, self._write = stop, report, on_wait, write
-        self._options, self._kernel_btf, self._raw = options, kernel_btf, raw
+        self._loading, self._raw = loading, raw
         self._memory: GuestMemory = NoMemory()
         self._exports: Any = {}
         self._opened: list[OpenSession] = []
@@ -141,13 +139,13 @@ class LegacyHost:
         if not 0 < size <= _PACKAGE_LIMIT_BYTES or len(self._opened) >= _PACKAGES_LIMIT:
             raise WasmError(f"the module's package has {size} bytes; {_PACKAGES_LIMIT} of 1 to {_PACKAGE_LIMIT_BYTES} are taken")
         package = read_package(self._memory.read(address, size).rstrip(b"\0"))
-        self._opened.append(OpenSession(package, self._kernel_btf))
+        self._opened.append(OpenSession(package, self._loading.kernel_btf, self._loading.token))
         return len(self._opened)
 
     def _run(self, number: int) -> int:
         if not 0 < number <= len(self._opened) or number in self._sessions:
             return -EINVAL
-        self._sessions[number] = self._opened[number - 1].load(self._options).start()
+        self._sessions[number] = self._opened[number - 1].load(self._loading.attach).start()
         return 0
 
     def _wait_and_poll(self, number: int) -> int:

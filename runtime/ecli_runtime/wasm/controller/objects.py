@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 from ecli_runtime.attach import attach_loaded
+from ecli_runtime.attach.options import AttachOptions
 from ecli_runtime.errors import TargetError, WasmError
 from ecli_runtime.libbpf.object import OpenObject
 from ecli_runtime.wasm.controller.polling import Poller, open_ring
+from ecli_schemas.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ecli_runtime.attach import Attached
-    from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.libbpf.object import LoadedMap, LoadedObject
     from ecli_runtime.wasm.controller.polling import Ring
     from ecli_runtime.wasm.stopping import Stop
 
 OBJECT_SIZE_LIMIT_BYTES = 16 << 20
 _OBJECTS_LIMIT = 16
+
+
+class Loading(Record):
+    """How objects are loaded, and their programs attached, as far as the user says it.
+
+    Attributes:
+        attach: Where programs are attached.
+        kernel_btf: File to take the kernel's BTF from instead of the running kernel's own.
+        token: BPF file system that gives the right to load, where the process has it not.
+    """
+
+    attach: AttachOptions = AttachOptions()
+    kernel_btf: str | None = None
+    token: str | None = None
 
 
 class BpfObject:
@@ -112,12 +127,11 @@ class Objects:
 
     Args:
         name: What the objects are called; names of internal maps begin with it.
-        kernel_btf: File to take the kernel's BTF from instead of the running kernel's own.
-        options: What the user says of where programs are attached.
+        loading: How they are loaded, and their programs attached.
     """
 
-    def __init__(self, name: str, kernel_btf: str | None, options: AttachOptions) -> None:
-        self._name, self._kernel_btf, self._options = name, kernel_btf, options
+    def __init__(self, name: str, loading: Loading) -> None:
+        self._name, self._loading = name, loading
         self._objects: dict[int, BpfObject] = {}
         self._last = 0
 
@@ -136,7 +150,7 @@ class Objects:
         return self._last
 
     def _make(self, data: bytes) -> BpfObject:
-        with OpenObject.open(data, self._name, self._kernel_btf) as opened:
+        with OpenObject.open(data, self._name, self._loading.kernel_btf, self._loading.token) as opened:
             return BpfObject(opened.load())
 
     def get(self, handle: int) -> BpfObject | None:
@@ -151,7 +165,7 @@ class Objects:
             AttachError: libbpf or the kernel refused.
         """
         found = self._objects[handle]
-        if not found.attach(name, target, self._options):
+        if not found.attach(name, target, self._loading.attach):
             raise TargetError(f"the object has no program {name!r}", f"programs: {', '.join(found.program_names()) or 'none'}")
 
     @property

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import threading
 
-from ecli_runtime.attach.options import AttachOptions
 from ecli_runtime.errors import EcliError, WasmError
 from ecli_runtime.wasm.controller.host import Host
-from ecli_runtime.wasm.controller.objects import Objects
+from ecli_runtime.wasm.controller.objects import Loading, Objects
 from ecli_runtime.wasm.kinds import CALLBACK_WRAPPER, WASI, Kind, kind_of
 from ecli_runtime.wasm.limits import CONTROLLER_LIMITS, compile_module, make_engine, make_store, one_line
 from ecli_runtime.wasm.memory import GuestMemory
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
 GRACE_S = 1.0
 # Names that prebuilt modules of TinyGo are given.
 CALLBACK = "go-callback"
+# Of the thread: that of Wasm is a part of it, and what a C library gives by itself may be less.
+_STACK_BYTES = 8 << 20
 
 
 class Surroundings:
@@ -62,8 +63,7 @@ class Controller:
     Args:
         data: The module.
         surroundings: What it is given.
-        options: What the user says of where programs are attached.
-        kernel_btf: File to take the kernel's BTF from instead of the running kernel's own.
+        loading: How its objects are loaded, and their programs attached.
         limits: What it may use.
         raw: Whether to use wasmtime's raw calls; ``None``: if they work.
         objects: What loads its objects, owned by this object from now on; ``None``: what loads them into the kernel.
@@ -80,8 +80,7 @@ class Controller:
         self,
         data: bytes,
         surroundings: Surroundings,
-        options: AttachOptions | None = None,
-        kernel_btf: str | None = None,
+        loading: Loading | None = None,
         limits: Limits = CONTROLLER_LIMITS,
         raw: bool | None = None,
         objects: Objects | None = None,
@@ -102,13 +101,13 @@ class Controller:
         self._stop = Stop(self._engine)
         self._waited = self.was_killed = False
         name = os.path.basename(surroundings.arguments[0]).partition(".")[0] if surroundings.arguments else ""
-        self._objects = objects or Objects(name, kernel_btf, options or AttachOptions())
+        self._objects = objects or Objects(name, loading or Loading())
         self._legacy: LegacyHost | None = None
         if self._kind is Kind.LEGACY:
             from ecli_runtime.wasm.controller.legacy import LegacyHost
 
             self._legacy = LegacyHost(
-                self._stop, surroundings.report, self._on_wait, surroundings.write, options, kernel_btf, self._interface, raw
+                self._stop, surroundings.report, self._on_wait, surroundings.write, loading or Loading(), self._interface, raw
             )
 
     def run(self, grace_s: float = GRACE_S) -> int:
@@ -245,7 +244,9 @@ def run_in_thread(body: Callable[[], int], stop: Stop, grace_s: float) -> int:
             os.eventfd_write(done_fd, 1)
 
     thread = threading.Thread(target=work, name="module", daemon=True)
+    before = threading.stack_size(_STACK_BYTES)
     thread.start()
+    threading.stack_size(before)
     try:
         if not stop.wait_for_end(done_fd, grace_s):
             stop.kill()
