@@ -11,7 +11,7 @@ from ecli_py.showing import (
     HANDLER_OPTIONS,
     OUTPUT_OPTIONS,
     LossWatch,
-    closing_line,
+    closing_lines,
     make_format,
     parse_count,
     warn_of_full_buffers,
@@ -26,7 +26,7 @@ from ecli_schemas.errors import EcliError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
     from typing import Protocol
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ecli_py.handlers import Choice
     from ecli_py.output import Output
     from ecli_py.overhead import Measuring
+    from ecli_py.sink import Sink
     from ecli_py.tool import Tool
     from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.recorder import RunInfo
@@ -107,6 +108,7 @@ def main(words: list[str]) -> int:
         opened.interval_ms = None if arguments.interval is None else parse_interval_ms(arguments.interval)
         loading = opened.load(_attach_options(arguments))  # in the background: what follows is done meanwhile, importing included
         from ecli_py.output import Output, running_clock
+        from ecli_py.sink import Sink
         from ecli_py.tool import start_tool
 
         output = Output(loading.sources, make_format(arguments), running_clock())
@@ -123,9 +125,17 @@ def main(words: list[str]) -> int:
         with _Control(arguments, opened.package.name) as control, start_tool(loading, latency_ms, measuring is not None) as tool:
             stop.end(tool)
             rounds, limit = tool.rounds(duration_s), -1 if count is None else count
-            watches: list[Watch] = [LossWatch(lambda: tool.stats, bool(arguments.json)), *control.start(tool)]
+            sink = Sink(tool, output.write)
+            others: list[Watch] = [*control.start(tool)]
+            if tool.hooks:
+                from ecli_py.hooks import HookReport
+
+                others.append(HookReport(tool.hooks, bool(arguments.json), arguments.verbose))
             if measuring is not None:
-                watches.append(measuring.watch(tool))
+                others.append(measuring.watch(tool, lambda: sink.waited_s))
+
+            def watches(note: Callable[[str, str, int], object] | None = None) -> list[Watch]:
+                return [LossWatch(lambda: tool.stats, bool(arguments.json), note), *others]
 
             def begin() -> None:
                 _settle(tool, output, arguments)
@@ -134,13 +144,13 @@ def main(words: list[str]) -> int:
 
             if info is None:
                 begin()
-                _show(tool, output, rounds, limit, watches)
+                _show(tool, output, sink, rounds, limit, watches())
             else:
                 from ecli_runtime.recorder import Recorder
 
                 with Recorder(arguments.record, info, lambda: tool.stats, warn) as recorder:
                     begin()
-                    _show(tool, output, recorder.tee(rounds), limit, watches)
+                    _show(tool, output, sink, recorder.tee(rounds), limit, watches(recorder.note_loss))
             stats = tool.stats
             if tool.handlers is not None:
                 tool.handlers.check()
@@ -298,7 +308,10 @@ def _add_run_options(command: Arguments) -> None:
         ("--pin", {"metavar": "DIR", "help": "pin links and maps there, in a BPF file system: they outlive the run"}),
         ("--keep-privileges", {"action": "store_true", "help": "do not give up all capabilities when the programs are attached"}),
         ("--kernel-btf", {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),
-        ("--verbose", {"action": "store_true", "help": "show what libbpf and the verifier say"}),
+        (
+            "--verbose",
+            {"action": "store_true", "help": "show what libbpf and the verifier say, and why alternatives are passed over"},
+        ),
     ):
         if flag not in command.flags:
             command.add_option(_RUN_OPTIONS, flag, **settings)
@@ -501,7 +514,9 @@ def _settle(tool: Tool, output: Output, arguments: Values) -> None:
             warn(f"privileges are kept: {error.strerror}")
 
 
-def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: int, watches: Sequence[Watch]) -> None:
+def _show(
+    tool: Tool, output: Output, sink: Sink, rounds: Iterator[Iterator[Chunk]], limit: int, watches: Sequence[Watch]
+) -> None:
     handlers = tool.handlers
     if handlers is not None:
         rounds = handlers.through(rounds)
@@ -522,13 +537,14 @@ def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: 
                 break
         lines += [watch.look() for watch in watches]
         if any(lines):
-            output.write(b"".join(lines))
+            sink.write(b"".join(lines))
         if not limit:
             break
     if handlers is not None:
         from ecli_py.handlers import end_handlers
 
         end_handlers(tool, handlers, output)
+    tool.detach_all()  # so that nothing is lost any more between what is said of that now and then
     output.write(output.finish() + b"".join([watch.end() for watch in watches]))
     warn_of_full_buffers(tool.stats)
-    sys.stderr.write(closing_line(tool.stats, output.filters or handlers is not None))
+    sys.stderr.write(closing_lines(tool.stats, output.filters or handlers is not None))

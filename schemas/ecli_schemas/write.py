@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Build,
         EventType,
         Export,
+        Hook,
         Json,
         KernelBtf,
         MapSpec,
@@ -230,6 +231,7 @@ def _ecli(package: Package) -> dict[str, Any]:
         meanings={name: {role: dict(said) for role, said in of.items()} for name, of in package.meanings.items()} or None,
         kernel_btf=tuple([_kernel_btf(each) for each in package.kernel_btf]),
         results={name: _sample(sample) for name, sample in package.results.items()} or None,
+        hooks=tuple(map(_hook, package.hooks)),
         behaviour=_behaviour(package.behaviour) if package.behaviour else None,
         wasm=tuple(map(_wasm, package.wasm)),
         build=_build(package.build) if package.build else None,
@@ -268,6 +270,14 @@ def _option(option: Option) -> dict[str, Any]:
         **_filled(short=option.short, help=option.help, default_decimal=decimal, choices=option.choices),
         **({} if default is None else {"default": default}),
     }
+
+
+def _hook(hook: Hook) -> dict[str, Any]:
+    alternatives = [
+        {"name": each.name, "programs": [{"name": one.name, **_filled(targets=one.targets)} for one in each.programs]}
+        for each in hook.alternatives
+    ]
+    return {"name": hook.name, "alternatives": alternatives, **_filled(optional=hook.optional or None)}
 
 
 def _behaviour(behaviour: Behaviour) -> dict[str, Any]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ecli_runtime.decode.plan import Plan
+    from ecli_runtime.decode.stacks import Stacks
     from ecli_runtime.stream import Chunk, MapStats, Stats
     from ecli_runtime.wasm.handler.module import HandlerModule
 
@@ -179,7 +180,9 @@ class Handlers:
             if entries or not chunk.entries:
                 yield Readings(chunk.source, entries, chunk.stacks)
             parts = [part for part in parts if part.type != number]
-        yield from self._chunks(handler, parts)
+            yield from self._chunks(handler, parts)
+        else:
+            yield from self._chunks(handler, parts, number, chunk.stacks)
 
     def _entries(self, handler: Handler, number: int, chunk: Readings) -> list[Part]:
         """Give a handler the entries of a map, each as its key, padded to 8 bytes, and its value."""
@@ -190,7 +193,10 @@ class Handlers:
         # Keys and values of one map have one size.
         return handler.run(number, Run.of([key + padding + value for key, value in chunk.entries]))
 
-    def _chunks(self, handler: Handler, parts: list[Part]) -> Iterator[Chunk]:
+    def _chunks(
+        self, handler: Handler, parts: list[Part], number: int | None = None, stacks: Stacks | None = None
+    ) -> Iterator[Chunk]:
+        """Yield what a handler gave as chunks; those of one type may have stack traces."""
         texts: list[str] = []
         for part in parts:
             run = Run(part.data, part.count, stride_of(part.length), part.length)
@@ -207,7 +213,8 @@ class Handlers:
                 yield Readings(kind.source, list(_as_entries(kind.key_size, part)))
             else:
                 plan = kind.plan
-                yield Samples(kind.source, plan, run if plan is None else run.padded(plan.size_bytes))
+                whole = run if plan is None else run.padded(plan.size_bytes)
+                yield Samples(kind.source, plan, whole, stacks if part.type == number else None)
         if texts:
             yield TextLines(self._texts[handler.name], texts, "handler")
 
