@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
+    from typing import Literal
 
     from ecli_py.replay import Replay
     from ecli_py.tool import Tool
@@ -38,6 +39,11 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
     measure: bool = False,
     token: str | os.PathLike[str] | None = None,
     pin: str | os.PathLike[str] | None = None,
+    handlers: Sequence[str | os.PathLike[str]] = (),
+    wasm: bool = True,
+    on_trap: Literal["stop", "pass", "drop"] = "stop",
+    handler_options: Mapping[str, str] | None = None,
+    grants: Sequence[str] = (),
 ) -> Tool:
     """Open a package, load it into the kernel and attach it.
 
@@ -59,6 +65,11 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
         token: BPF file system that gives the right to load, in a user namespace.
         pin: New or empty directory of a BPF file system, to pin links and maps in: they outlive the tool, until
             ``ecli-py unpin``.
+        handlers: Wasm modules that events pass through, after the event handlers of the package.
+        wasm: The package's own event handlers are used.
+        on_trap: When a handler traps: end with an error, or go on with the event as it is, or without it.
+        handler_options: What handlers are given, by name.
+        grants: Maps that those in ``handlers`` may change, and ``wasi``.
 
     Returns:
         The tool at work. Close it, or use it in a ``with`` statement, to detach it. Capabilities are kept: they are the caller's.
@@ -77,8 +88,13 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
 
         targets = AttachOptions(attach or {}, tuple(disable), iface, cgroup, pid, binary)
     sizes = {"": ring_size} if isinstance(ring_size, int) else ring_size or {}
+    choice = None
+    if handlers or not wasm or on_trap != "stop" or handler_options:
+        from ecli_py.handlers import Choice
+
+        choice = Choice(tuple(handlers), wasm, on_trap, handler_options or {}, frozenset(grants))
     places = [None if each is None else os.fspath(each) for each in (token, pin)]
-    return open_tool(package, options or {}, targets, kernel_btf, latency_ms, raw, sizes, measure, *places)
+    return open_tool(package, options or {}, targets, kernel_btf, latency_ms, raw, sizes, measure, places[0], places[1], choice)
 
 
 def open_recording(path: str | os.PathLike[str], *, raw: bool = False) -> Replay:

@@ -7,7 +7,15 @@ import sys
 
 from ecli_py.arguments import Arguments
 from ecli_py.report import UsageError, printable, warn
-from ecli_py.showing import OUTPUT_OPTIONS, LossWatch, closing_lines, make_format, parse_count, warn_of_full_buffers
+from ecli_py.showing import (
+    HANDLER_OPTIONS,
+    OUTPUT_OPTIONS,
+    LossWatch,
+    closing_lines,
+    make_format,
+    parse_count,
+    warn_of_full_buffers,
+)
 from ecli_py.source import find_source, parse_package
 from ecli_runtime.errors import OptionError
 from ecli_runtime.globals import is_bool, kind_of_value, parse_value
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
 
     from ecli_py.arguments import Values
     from ecli_py.control.server import ControlServer
+    from ecli_py.handlers import Choice
     from ecli_py.output import Output
     from ecli_py.overhead import Measuring
     from ecli_py.sink import Sink
@@ -111,6 +120,12 @@ def main(words: list[str]) -> int:
         for line in (*loading.contradictions(), *_indistinct(loading.sources)):
             warn(line)
         info = None if arguments.record is None else _run_info(data, opened, loading.sources)
+        choice = _handler_choice(package, arguments)
+        modules = []
+        if choice is not None:
+            from ecli_py.handlers import load_modules
+
+            modules = load_modules(package, choice)
         stop = _Stop()
         with _Control(arguments, opened.package.name) as control, start_tool(loading, latency_ms, measuring is not None) as tool:
             stop.end(tool)
@@ -127,17 +142,33 @@ def main(words: list[str]) -> int:
             def watches(note: Callable[[str, str, int], object] | None = None) -> list[Watch]:
                 return [LossWatch(lambda: tool.stats, bool(arguments.json), note), *others]
 
-            if info is None:
+            def begin() -> None:
                 _settle(tool, output, arguments)
+                if choice is not None and modules:  # they need no rights, nor do the threads that measure their time
+                    tool.use_handlers(modules, choice, opened.interval_ms, bool(arguments.verbose), warn)
+
+            if info is None:
+                begin()
                 _show(tool, output, sink, rounds, limit, watches())
             else:
                 from ecli_runtime.recorder import Recorder
 
                 with Recorder(arguments.record, info, lambda: tool.stats, warn) as recorder:
-                    _settle(tool, output, arguments)
+                    begin()
                     _show(tool, output, sink, recorder.tee(rounds), limit, watches(recorder.note_loss))
             stats = tool.stats
+            if tool.handlers is not None:
+                tool.handlers.check()
     return _STATUS_LOSS if arguments.fail_on_loss and (stats.lost or stats.undecoded) else 0
+
+
+def _handler_choice(package: Package, arguments: Values) -> Choice | None:
+    """Return which event handlers the run has; ``None``: it has none."""
+    if not arguments.handler and (not package.wasm or arguments.no_wasm):
+        return None
+    from ecli_py.handlers import make_choice
+
+    return make_choice(arguments, not arguments.no_wasm)
 
 
 def _run_module(data: bytes, arguments: Values) -> int:
@@ -276,6 +307,8 @@ def _add_run_options(command: Arguments) -> None:
         ("--pid", {"metavar": "PID", "help": "process that is watched by uprobes, USDT, perf events and iterators over tasks"}),
         ("--binary", {"metavar": "PATH", "help": "binary or library of uprobes and USDT probes that say none"}),
         ("--disable", {"action": "append", "metavar": "PROG", "help": "leave out a program; repeatable"}),
+        *HANDLER_OPTIONS,
+        ("--no-wasm", {"action": "store_true", "help": "leave out the event handlers of the package"}),
         ("--token", {"metavar": "PATH", "help": "BPF file system that gives the right to load, in a user namespace"}),
         ("--pin", {"metavar": "DIR", "help": "pin links and maps there, in a BPF file system: they outlive the run"}),
         ("--keep-privileges", {"action": "store_true", "help": "do not give up all capabilities when the programs are attached"}),
@@ -491,6 +524,9 @@ def _settle(tool: Tool, output: Output, arguments: Values) -> None:
 def _show(
     tool: Tool, output: Output, sink: Sink, rounds: Iterator[Iterator[Chunk]], limit: int, watches: Sequence[Watch]
 ) -> None:
+    handlers = tool.handlers
+    if handlers is not None:
+        rounds = handlers.through(rounds)
     gc.freeze()
     gc.enable()
     # From this line on nothing is missed: a script that waits for it may start what it wants to see.
@@ -511,7 +547,11 @@ def _show(
             sink.write(b"".join(lines))
         if not limit:
             break
+    if handlers is not None:
+        from ecli_py.handlers import end_handlers
+
+        end_handlers(tool, handlers, output)
     tool.detach_all()  # so that nothing is lost any more between what is said of that now and then
     output.write(output.finish() + b"".join([watch.end() for watch in watches]))
     warn_of_full_buffers(tool.stats)
-    sys.stderr.write(closing_lines(tool.stats, output.filters))
+    sys.stderr.write(closing_lines(tool.stats, output.filters or handlers is not None))

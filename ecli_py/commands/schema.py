@@ -1,4 +1,4 @@
-"""``ecli-py schema``: JSON Schema of a package's events."""
+"""``ecli-py schema``: what a package's events are, as JSON Schema or as a C header."""
 
 from __future__ import annotations
 
@@ -25,11 +25,19 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def main(words: list[str]) -> int:
     """Print the schema; returns the exit status."""
-    parser = Parser("ecli-py schema", "Print the JSON Schema of a package's events, as `ecli-py run --json` writes them.")
+    parser = Parser("ecli-py schema", "Print what a package's events are: the JSON Schema of what `ecli-py run --json` writes.")
     parser.add_argument("package", metavar="PACKAGE", help="file, - for standard input, URL, or HOST/REPO:TAG of a registry")
     parser.add_argument("--raw", action="store_true", help="of what `run --json --raw` writes")
     add_fetch_options(parser)
     parser.add_argument("--object", metavar="FILE", help="ELF object, for upstream's metadata files")
+    parser.add_argument(
+        "--as",
+        metavar="FORMAT",
+        dest="form",
+        choices=("json", "c"),
+        default="json",
+        help="json (default): JSON Schema; c: header for event handlers in C, ecli_events.h",
+    )
     arguments = parser.parse_args(words)
     source = find_source(arguments.package, offline=arguments.offline, insecure=arguments.insecure)
     package = parse_package(source.data, arguments.object)
@@ -37,9 +45,15 @@ def main(words: list[str]) -> int:
     with OpenSession(package.replace(object=elf, objects={}, arches=())) as opened:
         opened.raw = arguments.raw
         sources = opened.sources()
+        if arguments.form == "c":
+            write_out(_header(package.name, opened, sources))
+            return 0
         events = [_tagged(schema, sources, source, plan) for source in sources for schema, plan in _events(source)]
         events += [_object(f"of iterator {name}", {"program": {"const": name}, "line": _TEXT}) for name in opened.iterators()]
-    may_be_missing = [source.name for source in sources if source.sample is None]
+    events += [
+        _object(f"lines of handler {each.name}", {"handler": {"const": each.name}, "line": _TEXT}) for each in package.wasm
+    ]
+    may_be_missing = [source.name for source in sources]  # what is read, too, where an event handler fails
     if may_be_missing:
         events.append(loss_mark_schema(may_be_missing))
     if package.hooks:
@@ -47,6 +61,12 @@ def main(words: list[str]) -> int:
     document = {"$schema": DIALECT, "title": package.name, "anyOf": [*events, usage_mark_schema()]}
     write_out(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     return 0
+
+
+def _header(name: str, opened: OpenSession, sources: Sequence[Source]) -> str:
+    from ecli_packager.handler.header import events_header
+
+    return events_header(name, opened.btf, sources)
 
 
 def _events(source: Source) -> list[tuple[dict[str, Any], Plan | None]]:

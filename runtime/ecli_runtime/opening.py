@@ -116,6 +116,10 @@ class OpenSession:
 
         return make_sources(self.package, self._object, self._maps, self.raw, self.interval_ms)
 
+    def map_names(self) -> list[str]:
+        """Return the names of the maps."""
+        return [each.name for each in self._object.maps]
+
     def iterators(self) -> list[str]:
         """Return the names of the iterators, each of which writes lines of text."""
         return [program.name for program in self._object.programs if program.is_iterator]
