@@ -1,0 +1,1 @@
+"""Who may publish, and what a package may do: keys, signatures, policies and locks."""
