@@ -22,6 +22,14 @@ COMMANDS = {
     "init": "write a starter for a new tool",
     "schema": "print the JSON Schema of a package's events",
     "inspect": "show what a package is and what it can do",
+    "diff": "show what differs between two packages",
+    "keygen": "make a key to sign packages with",
+    "sign": "sign a package",
+    "verify": "tell whose signature a package has",
+    "trust": "show and change whose signatures count",
+    "lock": "pin packages to what they are now",
+    "search": "find packages in catalogues",
+    "publish": "write a catalogue that any web server can serve",
     "doctor": "show what this machine can do with packages",
 }
 

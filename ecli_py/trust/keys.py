@@ -81,7 +81,9 @@ def add_key(directory: str, name: str, key: PublicKey) -> TrustedKey:
         if other.name == name and other.key != key:
             raise TrustError(f"{name} has another key: {other.key.name} in {other.path}", f"ecli-py trust remove {name}, first")
         if other.key.id == key.id and other.name != name:
-            raise TrustError(f"the key {key.name} is trusted already, as {other.name}", f"ecli-py trust remove {other.name}, first")
+            raise TrustError(
+                f"the key {key.name} is trusted already, as {other.name}", f"ecli-py trust remove {other.name}, first"
+            )
     write_whole(path, key.file())
     return TrustedKey(name, key, path)
 

@@ -266,7 +266,13 @@ def _mask(box: bytes, password: bytes, salt: bytes, operations: int, memory_byte
         parallel = min((operations // 4) >> log2_cost, 0x3FFFFFFF) // block_size
     try:
         stream = hashlib.scrypt(
-            password, salt=salt, n=1 << log2_cost, r=block_size, p=max(parallel, 1), maxmem=_MEMORY_BYTES + (64 << 20), dklen=len(box)
+            password,
+            salt=salt,
+            n=1 << log2_cost,
+            r=block_size,
+            p=max(parallel, 1),
+            maxmem=_MEMORY_BYTES + (64 << 20),
+            dklen=len(box),
         )
     except (ValueError, MemoryError) as error:
         raise KeyFormatError(

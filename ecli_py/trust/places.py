@@ -57,7 +57,10 @@ def read_setting(path: str) -> bytes:
     """
     try:
         with open(path, "rb") as file:
-            for where, status in ((path, os.fstat(file.fileno())), (os.path.dirname(path), os.stat(os.path.dirname(path) or "."))):
+            for where, status in (
+                (path, os.fstat(file.fileno())),
+                (os.path.dirname(path), os.stat(os.path.dirname(path) or ".")),
+            ):
                 problem = _others_may_change(status)
                 if problem:
                     raise TrustError(

@@ -233,3 +233,19 @@ def test_maps_and_their_memory(look: Look) -> None:
     }
     hashed = maps["hash"]
     assert (hashed.key_size_bytes, hashed.value_size_bytes, hashed.max_entries) == (4, 8, 1000)
+
+
+# What libbpf writes into the code when it loads it: the compiler leaves the number there that its own types give, here XDP_PASS.
+RELOCATED = """
+enum verdict_of_kernel { FIRST, SECOND, THIRD };
+SEC("xdp") int run(struct xdp_md *ctx) { return bpf_core_enum_value(enum verdict_of_kernel, THIRD); }
+"""
+FIELD = """
+struct laid_out { __u16 first; char second; } __attribute__((preserve_access_index));
+SEC("xdp") int run(struct xdp_md *ctx) { return bpf_core_field_offset(struct laid_out, second); }
+"""
+
+
+@pytest.mark.parametrize("text", [RELOCATED, FIELD])
+def test_a_number_that_loading_changes_is_no_verdict_that_passes(look: Look, text: str) -> None:
+    assert set(look(text).facts) == {"drops_or_redirects_packets"}
