@@ -27,7 +27,7 @@ LEGACY, PREHASHED = b"Ed", b"ED"
 _COMMENT, _TRUSTED = "untrusted comment: ", "trusted comment: "
 _SCRYPT, _NO_KDF, _BLAKE2B = b"Sc", b"\0\0", b"B2"
 _SECRET = struct.Struct("<2s2s2s32sQQ104s")  # algorithm, derivation, checksum, salt, operations, memory; id, key and checksum
-# crypto_pwhash_scryptsalsa208sha256_OPSLIMIT_SENSITIVE and MEMLIMIT_SENSITIVE of libsodium, as minisign uses them. A key that asks
+# crypto_pwhash_scryptsalsa208sha256_OPSLIMIT_SENSITIVE and MEMLIMIT_SENSITIVE of libsodium, as in minisign. A key that asks
 # for more is refused: it would only take our memory.
 _OPERATIONS, _MEMORY_BYTES = 1 << 25, 1 << 30
 _MAX_FILE_SIZE_BYTES = 16 << 10

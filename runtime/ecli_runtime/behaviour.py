@@ -143,6 +143,9 @@ def analyse_open(opened: OpenObject, data: bytes, follow: bool = True) -> Behavi
     _add_calls(evidence, helpers, kfuncs)
     for program in opened.programs:
         _add_type(evidence, program)
+    for each in opened.maps:
+        if each.is_shared:  # with other programs, which may act on what is in it
+            evidence.setdefault("other_effects", {})[each.name] = None
     if follow:
         for found in follow_programs(opened.programs, sections, layout, relocated_instructions(data, sections)):
             evidence.setdefault(found.fact, {})[found.program] = None

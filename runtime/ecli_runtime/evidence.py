@@ -7,6 +7,7 @@ from bisect import bisect_right
 from ecli_runtime.behaviour import analyse_open, find_calls, follow_programs, relocated_instructions
 from ecli_runtime.code import code_sections, instruction_layout
 from ecli_runtime.errors import BtfError
+from ecli_runtime.libbpf._ffi import lib
 from ecli_runtime.libbpf.object import OpenObject
 from ecli_runtime.line_info import SourceLines
 from ecli_schemas.record import Record
@@ -83,7 +84,9 @@ def find_evidence(data: bytes, object_name: str) -> Findings:
         for each in follow_programs(opened.programs, places.sections, places.layout, relocated):
             evidence = Evidence(each.program) if each.place is None else places.at(each.place)
             facts.setdefault(each.fact, {})[each.program] = evidence
-    return Findings(behaviour, {fact: tuple(_complete(behaviour, fact, facts.get(fact, {}))) for fact in behaviour.facts}, calls)
+    return Findings(
+        behaviour, {fact: tuple(_complete(behaviour, fact, {**calls, **facts.get(fact, {})})) for fact in behaviour.facts}, calls
+    )
 
 
 def _complete(behaviour: Behaviour, fact: str, found: Mapping[str, Evidence]) -> Iterable[Evidence]:
@@ -114,8 +117,9 @@ class _Places:
         return Evidence(name, index - begin, line, calls)
 
 
-def map_memory(behaviour: Behaviour, cpu_count: int) -> Iterator[tuple[str, int | None]]:
-    """Yield each map and the most memory that it takes with so many possible CPUs; ``None``: without bound."""
+def map_memory(behaviour: Behaviour) -> Iterator[tuple[str, int | None]]:
+    """Yield each map and the most bytes that it takes on this machine; ``None``: without bound."""
+    cpu_count = int(lib.libbpf_num_possible_cpus())
     for each in behaviour.maps:
         memory = each.memory_bytes
         yield each.name, None if memory is None else memory + each.memory_per_cpu_bytes * cpu_count

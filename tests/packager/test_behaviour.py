@@ -140,6 +140,10 @@ SEC(".struct_ops") struct tcp_congestion_ops tool = { .undo_cwnd = (void *)undo,
         program(TP, "return bpf_frobnicate(1);", before="extern int bpf_frobnicate(int) __ksym __weak;"),
         {"other_effects"},
     ),
+    "map of others": (
+        MAP.replace("__type(key", "__uint(pinning, LIBBPF_PIN_BY_NAME); __type(key") + program(TP, "return 0;"),
+        {"other_effects"},
+    ),
     "harmless kernel function": (
         program(TP, "bpf_rcu_read_lock(); bpf_rcu_read_unlock(); return 0;", before=""),
         set(),
