@@ -40,7 +40,7 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
     """Open a package, load it into the kernel and attach it.
 
     Args:
-        package: Path of a package; ``-`` reads standard input.
+        package: Path of a package; ``-`` reads standard input; or a URL, or ``HOST/REPO:TAG`` of a registry.
         options: Values for the package's options, by the names of their C variables.
         attach: Where programs are attached, by their names, in the words of ``ecli-py run --attach``.
         disable: Names of programs to leave out.

@@ -1,4 +1,7 @@
-"""Where a package comes from."""
+"""Where a package comes from.
+
+A local file is read here, with nothing imported for it. What else a reference may be is the business of ``ecli_py.fetch``.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,54 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ecli_schemas.model import Package
 
+# Where tar has its magic number (POSIX.1, ustar).
+_TAR_MAGIC = slice(257, 262)
+_KERNEL_BTF = "/sys/kernel/btf/vmlinux"
 
-def load_package(reference: str | os.PathLike[str], object_file: str | None = None) -> Package:
-    """Read a package.
+
+class Source:
+    """What a reference stands for.
+
+    Attributes:
+        data: The package's JSON document.
+        kernel_btf: File with the running kernel's types, from an archive that has them; ``None``: the kernel has its own, or
+            nobody has them. It lasts as long as this process.
+    """
+
+    def __init__(self, data: bytes, kernel_btf: str | None = None) -> None:
+        self.data, self.kernel_btf = data, kernel_btf
+
+
+def find_source(reference: str | os.PathLike[str], *, offline: bool = False, insecure: bool = False) -> Source:
+    """Return what a reference stands for.
 
     Args:
-        reference: Path, or ``-`` for standard input.
-        object_file: ELF object for a document that is only metadata.
+        reference: File, ``-`` for standard input, URL, or place in a registry.
+        offline: What is remote comes from the cache.
+        insecure: Registries on other machines may be asked over plain HTTP.
 
     Raises:
-        EcliError: It cannot be read, or is no package.
+        EcliError: It cannot be had.
     """
-    return parse_package(read_source(reference), object_file)
+    name = os.fspath(reference)
+    data = _read_local(name)
+    if data is None:
+        from ecli_py.fetch import FetchOptions, fetch
+
+        data = fetch(name, options=FetchOptions(offline=offline, insecure=insecure)).content
+    return _from_archive(data, name) if data[_TAR_MAGIC] == b"ustar" else Source(data)
 
 
 def parse_package(data: bytes, object_file: str | None = None) -> Package:
-    """Return the package that a document is; ``object_file`` and errors as :func:`load_package`."""
+    """Return the package that a document is.
+
+    Args:
+        data: The document.
+        object_file: ELF object for a document that is only metadata.
+
+    Raises:
+        EcliError: It is no package, or the object cannot be read.
+    """
     return read_package(data, object=read_source(object_file) if object_file is not None else None)
 
 
@@ -40,16 +75,54 @@ def any_object(package: Package) -> tuple[str, bytes]:
         return package.arches[0], package.object
 
 
-def read_source(path: str | os.PathLike[str]) -> bytes:
-    """Return the bytes of a package or of an object; arguments and errors as :func:`load_package`."""
+def read_source(path: str) -> bytes:
+    """Return the bytes of a local file, or of standard input (``-``).
+
+    Raises:
+        EcliError: It cannot be read.
+    """
     try:
-        if path == "-":
-            data = sys.stdin.buffer.read(MAX_DOCUMENT_SIZE_BYTES + 1)
-        else:
-            with open(path, "rb") as file:
-                data = file.read(MAX_DOCUMENT_SIZE_BYTES + 1)
+        return _read(path)
     except OSError as error:
-        raise EcliError(f"cannot read {os.fspath(path)}: {error.strerror}", "check the path") from error
+        raise EcliError(f"cannot read {path}: {error.strerror}", "check the path") from error
+
+
+def _read_local(name: str) -> bytes | None:
+    """Return the bytes of a local file; ``None`` if there is none and the name may be of something else."""
+    if "://" in name or name.startswith(("-@", "-#")):
+        return None
+    try:
+        return _read(name)
+    except OSError as error:
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)) and (":" in name or "sha256=" in name):
+            return None
+        raise EcliError(f"cannot read {name}: {error.strerror}", "check the path") from error
+
+
+def _read(path: str) -> bytes:
+    if path == "-":
+        data = sys.stdin.buffer.read(MAX_DOCUMENT_SIZE_BYTES + 1)
+    else:
+        with open(path, "rb") as file:
+            data = file.read(MAX_DOCUMENT_SIZE_BYTES + 1)
     if len(data) > MAX_DOCUMENT_SIZE_BYTES:
-        raise EcliError(f"{os.fspath(path)} is larger than {MAX_DOCUMENT_SIZE_BYTES >> 20} MiB", "this is no package")
+        raise EcliError(f"{path} is larger than {MAX_DOCUMENT_SIZE_BYTES >> 20} MiB", "this is no package")
     return data
+
+
+def _from_archive(content: bytes, name: str) -> Source:
+    """Return the package in an archive of upstream's, and the types of this kernel if it has none of its own."""
+    from ecli_py.fetch.archive import read_archive
+    from ecli_py.report import warn
+
+    archive = read_archive(content, name)
+    if os.path.exists(_KERNEL_BTF):
+        return Source(archive.package)
+    if archive.types is None:
+        warn(f"this kernel has no types (BTF) of its own, and the archive has none of it: {archive.types_name}")
+        return Source(archive.package)
+    # A file in memory: nothing of it is left behind, however the run ends.
+    handle = os.memfd_create("ecli-py-btf", os.MFD_CLOEXEC)
+    with open(handle, "wb", closefd=False) as file:
+        file.write(archive.types)
+    return Source(archive.package, f"/proc/self/fd/{handle}")

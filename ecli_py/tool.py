@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from ecli_py.source import load_package
+from ecli_py.source import find_source, parse_package
 from ecli_runtime.opening import OpenSession
 
 TYPE_CHECKING = False
@@ -168,7 +168,8 @@ def open_tool(
     measure: bool,
 ) -> Tool:
     """Open a package, set its options, load and attach it; see :func:`ecli_py.open`."""
-    with OpenSession(load_package(package), kernel_btf) as opened:
+    source = find_source(package)
+    with OpenSession(parse_package(source.data), kernel_btf or source.kernel_btf) as opened:
         for name, value in options.items():
             opened.set(name, value)
         opened.raw = raw

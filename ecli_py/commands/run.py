@@ -8,7 +8,7 @@ import sys
 from ecli_py.arguments import Arguments
 from ecli_py.report import printable, warn
 from ecli_py.showing import OUTPUT_OPTIONS, LossWatch, closing_line, make_format, parse_count, warn_of_full_buffers
-from ecli_py.source import parse_package, read_source
+from ecli_py.source import find_source, parse_package
 from ecli_runtime.errors import OptionError
 from ecli_runtime.globals import is_bool, kind_of_value, parse_value
 from ecli_runtime.libbpf import log
@@ -57,13 +57,16 @@ def main(words: list[str]) -> int:
     # The package cannot be read without it, so it is no option of what follows the package.
     command.add_option(_RUN_OPTIONS, "--object", metavar="FILE", help="ELF object, for upstream's metadata files")
     _add_run_options(command)
-    command.add_operand("package", metavar="PACKAGE", help="file, or - for standard input")
+    command.add_operand("package", metavar="PACKAGE", help="file, - for standard input, URL, or HOST/REPO:TAG of a registry")
     command.add_rest("rest")
     arguments = command.parse(words)
     log.set_verbose(arguments.verbose)
-    data = read_source(arguments.package)
+    # These two may also follow the package, whatever they mean to it.
+    offline, insecure = (getattr(arguments, name) or f"--{name}" in arguments.rest for name in ("offline", "insecure"))
+    source = find_source(arguments.package, offline=offline, insecure=insecure)
+    data = source.data
     package = parse_package(data, arguments.object)
-    with _open(package, arguments) as opened:
+    with _open(package, arguments, source.kernel_btf) as opened:
         duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
         count = None if arguments.count is None else parse_count(arguments.count)
         latency_ms = DEFAULT_LATENCY_MS if arguments.latency is None else parse_latency_ms(arguments.latency)
@@ -131,10 +134,10 @@ def _run_info(data: bytes, opened: OpenSession, sources: tuple[Source, ...]) -> 
     return RunInfo(opened.package.name, digest, opened.chosen, opened.btf, sources)
 
 
-def _open(package: Package, arguments: Values) -> OpenSession:
+def _open(package: Package, arguments: Values, found_btf: str | None) -> OpenSession:
     """Open a package and set its options, after those that follow it on the command line have been added to the others."""
     kernel_btf = arguments.kernel_btf
-    opened = OpenSession(package, kernel_btf)
+    opened = OpenSession(package, kernel_btf or found_btf)
     try:
         description = package.doc.brief or package.doc.description or package.name
         command = Arguments(f"ecli-py run {arguments.package}", printable(description), usage="%(prog)s [OPTIONS]")
@@ -144,7 +147,7 @@ def _open(package: Package, arguments: Values) -> OpenSession:
         log.set_verbose(arguments.verbose)
         if arguments.kernel_btf != kernel_btf:  # which only opening can set
             opened.close()
-            return _open(package, arguments)
+            return _open(package, arguments, found_btf)
         for option, type_id, destination in values:
             text = getattr(arguments, destination)
             if text is not None:
@@ -210,6 +213,8 @@ def _add_run_options(command: Arguments) -> None:
         ("--disable", {"action": "append", "metavar": "PROG", "help": "leave out a program; repeatable"}),
         ("--drop-privileges", {"action": "store_true", "help": "give up all capabilities when the programs are attached"}),
         ("--kernel-btf", {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),
+        ("--offline", {"action": "store_true", "help": "take a package that is not local from the cache, and ask nobody"}),
+        ("--insecure", {"action": "store_true", "help": "ask a registry over plain HTTP, though it is on another machine"}),
         ("--verbose", {"action": "store_true", "help": "show what libbpf and the verifier say"}),
     ):
         if flag not in command.flags:

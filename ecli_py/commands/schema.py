@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from ecli_py.marks import loss_mark_schema, usage_mark_schema
 from ecli_py.output import tags_of
-from ecli_py.parser import Parser
+from ecli_py.parser import Parser, add_fetch_options
 from ecli_py.report import write_out
-from ecli_py.source import any_object, load_package
+from ecli_py.source import any_object, find_source, parse_package
 from ecli_runtime.decode.schema import plan_schema
 from ecli_runtime.opening import OpenSession
 
@@ -26,11 +26,13 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def main(words: list[str]) -> int:
     """Print the schema; returns the exit status."""
     parser = Parser("ecli-py schema", "Print the JSON Schema of a package's events, as `ecli-py run --json` writes them.")
-    parser.add_argument("package", metavar="PACKAGE", help="file, or - for standard input")
+    parser.add_argument("package", metavar="PACKAGE", help="file, - for standard input, URL, or HOST/REPO:TAG of a registry")
     parser.add_argument("--raw", action="store_true", help="of what `run --json --raw` writes")
+    add_fetch_options(parser)
     parser.add_argument("--object", metavar="FILE", help="ELF object, for upstream's metadata files")
     arguments = parser.parse_args(words)
-    package = load_package(arguments.package, arguments.object)
+    source = find_source(arguments.package, offline=arguments.offline, insecure=arguments.insecure)
+    package = parse_package(source.data, arguments.object)
     _arch, elf = any_object(package)
     with OpenSession(package.replace(object=elf, objects={}, arches=())) as opened:
         opened.raw = arguments.raw

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
+import atexit
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
+from ecli_py.fetch.contents import check_digest
 from ecli_py.fetch.errors import CacheError, DigestError, FetchError, MissingError, ReferenceFormatError, UnreachableError
+from ecli_py.fetch.options import MAX_SIGNATURE_SIZE_BYTES, SIGNATURE_SUFFIX, FetchOptions
 from ecli_py.fetch.references import Reference, parse_reference
-from ecli_py.report import warn
 
 __all__ = [
     "CacheError",
@@ -25,27 +27,6 @@ __all__ = [
     "fetch",
     "parse_reference",
 ]
-
-MAX_SIZE_BYTES = 256 << 20  # an archive with types of many kernels has tens of megabytes
-MAX_SIGNATURE_SIZE_BYTES = 16 << 10  # a signature of minisign has some 300 bytes
-SIGNATURE_SUFFIX = ".minisig"
-
-
-@dataclass(frozen=True)
-class FetchOptions:
-    """How to fetch.
-
-    Attributes:
-        offline: Nothing is asked over the network: only what is in the cache, or local.
-        insecure: Registries on other machines may be asked over plain HTTP, too.
-        max_size_bytes: What has more is refused, as soon as that is known.
-        warn: Called with what the user should know though the fetch goes on.
-    """
-
-    offline: bool = False
-    insecure: bool = False
-    max_size_bytes: int = MAX_SIZE_BYTES
-    warn: Callable[[str], object] = warn
 
 
 @dataclass(frozen=True)
@@ -85,10 +66,31 @@ def fetch(reference: str, *, options: FetchOptions = FetchOptions()) -> Fetched:
     Raises:
         FetchError: It cannot be had, or is not what was asked for.
     """
-    place = Reference("file", reference) if reference != "-" and os.path.isfile(reference) else parse_reference(reference)
-    if place.is_remote:
+    place = Reference("file", reference) if reference != "-" and _is_file(reference) else parse_reference(reference)
+    return _fetch_remote(place, options) if place.is_remote else _read_local(place, options)
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return os.path.isfile(path)
+    except ValueError:  # a zero byte
+        return False
+
+
+def _fetch_remote(place: Reference, options: FetchOptions) -> Fetched:
+    from ecli_py.fetch.cache import Cache
+    from ecli_py.fetch.web import fetch_signature, fetch_url
+
+    cache = Cache.open(options.warn)
+    atexit.register(cache.close)  # for as long as the process lives somebody may ask for the signature
+    if place.kind == "oci":
         raise NotImplementedError
-    return _read_local(place, options)
+    content = cache.blob(place.pin) if place.pin else None
+    is_fresh = False
+    if content is None:
+        _entry, content, is_fresh = fetch_url(place.location, cache, options, place.pin)
+    signature = partial(fetch_signature, place.location, cache, options, is_fresh)
+    return Fetched(content, place, check_digest(str(place), content, place.pin), True, place.source, signature)
 
 
 def _read_local(place: Reference, options: FetchOptions) -> Fetched:
@@ -98,9 +100,8 @@ def _read_local(place: Reference, options: FetchOptions) -> Fetched:
             content = sys.stdin.buffer.read(options.max_size_bytes + 1)
         else:
             content = _read(place.location, options.max_size_bytes + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "the name is not possible here"
-        raise FetchError(f"cannot read {name}: {reason}", "check the path") from error
+    except OSError as error:
+        raise FetchError(f"cannot read {name}: {error.strerror}", "check the path") from error
     if len(content) > options.max_size_bytes:
         raise FetchError(f"{name} is larger than {options.max_size_bytes >> 20} MiB", "this is no package")
 
@@ -120,15 +121,3 @@ def _read_local(place: Reference, options: FetchOptions) -> Fetched:
 def _read(path: str, size_bytes: int) -> bytes:
     with open(path, "rb") as file:
         return file.read(size_bytes)
-
-
-def check_digest(name: str, content: bytes, expected: str) -> str:
-    """Return the digest of some bytes; ``expected`` may be empty.
-
-    Raises:
-        DigestError: It is another one than expected.
-    """
-    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    if expected and digest != expected:
-        raise DigestError(name, expected, digest, "it was changed, or the digest is of another version; ask who published it")
-    return digest

@@ -18,7 +18,17 @@ class MissingError(FetchError):
 
 
 class UnreachableError(FetchError):
-    """Nothing answered, or not for long enough, or the server is in trouble: another try may go better."""
+    """Nothing answered, or not for long enough, or the server is in trouble: another try may go better.
+
+    Args:
+        message: What happened.
+        hint: What to try next.
+        retry_after_s: Seconds that the server wants us to wait.
+    """
+
+    def __init__(self, message: str, hint: str = "", retry_after_s: float = 0.0) -> None:
+        super().__init__(message, hint)
+        self.retry_after_s = retry_after_s
 
 
 class DigestError(FetchError):
