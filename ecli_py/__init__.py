@@ -36,6 +36,8 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
     raw: bool = False,
     ring_size: int | Mapping[str, int] | None = None,
     measure: bool = False,
+    allow: Sequence[str] | None = None,
+    allow_unsigned: bool = False,
 ) -> Tool:
     """Open a package, load it into the kernel and attach it.
 
@@ -54,6 +56,9 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
         ring_size: Bytes of ring buffers, and of each CPU's ring of perf buffers: of all, or by name of the map. Rounded up to a
             power of two of whole pages; ``None``: as the package says.
         measure: The kernel measures programs, for :meth:`Tool.usage() <ecli_py.tool.Tool.usage>`: two looks at a clock a run.
+        allow: What the package may do, in the words of ``ecli-py run --allow``; ``None``: what policies say, or else anything if
+            it is a file, and only observe if it is from another machine.
+        allow_unsigned: Run a package of another machine that no trusted key has signed.
 
     Returns:
         The tool at work. Close it, or use it in a ``with`` statement, to detach it.
@@ -69,7 +74,7 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
 
         targets = AttachOptions(attach or {}, tuple(disable), iface, cgroup, pid, binary)
     sizes = {"": ring_size} if isinstance(ring_size, int) else ring_size or {}
-    return open_tool(package, options or {}, targets, kernel_btf, latency_ms, raw, sizes, measure)
+    return open_tool(package, options or {}, targets, kernel_btf, latency_ms, raw, sizes, measure, allow, allow_unsigned)
 
 
 def open_recording(path: str | os.PathLike[str], *, raw: bool = False) -> Replay:

@@ -1,7 +1,7 @@
 """Catalogues: plain JSON that says which packages there are, and where.
 
-``{"catalogue": 1, "packages": [{"name", "version", "digest", "description", "url"}, …]}``; a URL may be relative to the catalogue's
-own. Whatever a catalogue says is untrusted: the digest binds it to what is fetched, and the signature is the package's own.
+``{"catalogue": 1, "packages": [{"name", "version", "digest", "description", "url"}, …]}``; a URL may be relative to that of the
+catalogue. Whatever it says is untrusted: the digest binds it to what is fetched, and the signature is the package's own.
 """
 
 from __future__ import annotations

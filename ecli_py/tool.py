@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
 
-from ecli_py.source import find_source, parse_package
+from ecli_py.source import parse_package
 from ecli_runtime.opening import OpenSession
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
@@ -166,10 +166,14 @@ def open_tool(
     raw: bool,
     ring_sizes: Mapping[str, int],
     measure: bool,
+    allow: Sequence[str] | None,
+    allow_unsigned: bool,
 ) -> Tool:
     """Open a package, set its options, load and attach it; see :func:`ecli_py.open`."""
-    source = find_source(package)
-    with OpenSession(parse_package(source.data), kernel_btf or source.kernel_btf) as opened:
+    source = find_source_to_run(package, allow_unsigned=allow_unsigned)
+    parsed = parse_package(source.data)
+    with OpenSession(parsed, kernel_btf or source.kernel_btf) as opened:
+        source.admit(os.fspath(package), parsed, allow)
         for name, value in options.items():
             opened.set(name, value)
         opened.raw = raw

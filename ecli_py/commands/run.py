@@ -8,7 +8,7 @@ import sys
 from ecli_py.arguments import Arguments
 from ecli_py.report import printable, warn
 from ecli_py.showing import OUTPUT_OPTIONS, LossWatch, closing_line, make_format, parse_count, warn_of_full_buffers
-from ecli_py.source import find_source, parse_package
+from ecli_py.source import find_source_to_run, parse_package
 from ecli_runtime.errors import OptionError
 from ecli_runtime.globals import is_bool, kind_of_value, parse_value
 from ecli_runtime.libbpf import log
@@ -61,12 +61,16 @@ def main(words: list[str]) -> int:
     command.add_rest("rest")
     arguments = command.parse(words)
     log.set_verbose(arguments.verbose)
-    # These two may also follow the package, whatever they mean to it.
-    offline, insecure = (getattr(arguments, name) or f"--{name}" in arguments.rest for name in ("offline", "insecure"))
-    source = find_source(arguments.package, offline=offline, insecure=insecure)
+    # These may also follow the package, whatever they mean to it.
+    offline, insecure, allow_unsigned = (
+        getattr(arguments, name) or f"--{name.replace('_', '-')}" in arguments.rest
+        for name in ("offline", "insecure", "allow_unsigned")
+    )
+    source = find_source_to_run(arguments.package, offline=offline, insecure=insecure, allow_unsigned=allow_unsigned, ask=True)
     data = source.data
     package = parse_package(data, arguments.object)
     with _open(package, arguments, source.kernel_btf) as opened:
+        source.admit(arguments.package, package, arguments.allow)
         duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
         count = None if arguments.count is None else parse_count(arguments.count)
         latency_ms = DEFAULT_LATENCY_MS if arguments.latency is None else parse_latency_ms(arguments.latency)
@@ -212,6 +216,15 @@ def _add_run_options(command: Arguments) -> None:
         ("--binary", {"metavar": "PATH", "help": "binary or library of uprobes and USDT probes that say none"}),
         ("--disable", {"action": "append", "metavar": "PROG", "help": "leave out a program; repeatable"}),
         ("--drop-privileges", {"action": "store_true", "help": "give up all capabilities when the programs are attached"}),
+        (
+            "--allow",
+            {
+                "metavar": "WORDS",
+                "help": "what the package may do: observe, network, enforce, signals, override, user-memory, replace, other, "
+                "all; with commas (default: observe from other machines, all from a file)",
+            },
+        ),
+        ("--allow-unsigned", {"action": "store_true", "help": "run a package of another machine that no trusted key has signed"}),
         ("--kernel-btf", {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),
         ("--offline", {"action": "store_true", "help": "take a package that is not local from the cache, and ask nobody"}),
         ("--insecure", {"action": "store_true", "help": "ask a registry over plain HTTP, though it is on another machine"}),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ecli_runtime.decode.plan import Plan
     from ecli_runtime.stream import Source
+    from ecli_schemas.model import Package
 
 _TEXT = {"type": "string"}
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -32,19 +33,31 @@ def main(words: list[str]) -> int:
     parser.add_argument("--object", metavar="FILE", help="ELF object, for upstream's metadata files")
     arguments = parser.parse_args(words)
     source = find_source(arguments.package, offline=arguments.offline, insecure=arguments.insecure)
-    package = parse_package(source.data, arguments.object)
+    document = event_schema(parse_package(source.data, arguments.object), raw=arguments.raw)
+    write_out(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    return 0
+
+
+def event_schema(package: Package, *, raw: bool = False) -> dict[str, Any]:
+    """Return the JSON Schema of a package's events, those of this machine if there is an object for it.
+
+    Args:
+        package: The package.
+        raw: As they are with ``--raw``.
+
+    Raises:
+        EcliError: Its object is broken, or of the other byte order.
+    """
     _arch, elf = any_object(package)
     with OpenSession(package.replace(object=elf, objects={}, arches=())) as opened:
-        opened.raw = arguments.raw
+        opened.raw = raw
         sources = opened.sources()
         events = [_tagged(schema, sources, source, plan) for source in sources for schema, plan in _events(source)]
         events += [_object(f"of iterator {name}", {"program": {"const": name}, "line": _TEXT}) for name in opened.iterators()]
     may_be_missing = [source.name for source in sources if source.sample is None]
     if may_be_missing:
         events.append(loss_mark_schema(may_be_missing))
-    document = {"$schema": DIALECT, "title": package.name, "anyOf": [*events, usage_mark_schema()]}
-    write_out(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    return 0
+    return {"$schema": DIALECT, "title": package.name, "anyOf": [*events, usage_mark_schema()]}
 
 
 def _events(source: Source) -> list[tuple[dict[str, Any], Plan | None]]:

@@ -6,9 +6,9 @@ import json
 
 from ecli_py.parser import Parser
 from ecli_py.report import write_out
+from ecli_py.trust import SYSTEM_DIRECTORY, user_directory
 from ecli_py.trust.keys import add_key, remove_key, trusted_keys
 from ecli_py.trust.minisign import KeyFormatError, parse_public_key
-from ecli_py.trust.places import SYSTEM_DIRECTORY, user_directory
 from ecli_py.trust.signing import read_file
 
 

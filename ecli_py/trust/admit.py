@@ -158,7 +158,7 @@ def admit_behaviour(name: str, elf: bytes, object_name: str, terms: Terms, allow
     option = f"--allow {','.join([*already, *words])}"
     raise TrustError(
         f"{name} may not do all that it can do:\n" + _lines(_told(refused)),
-        f"{option} lets it run, if you trust whoever made it; `ecli-py inspect` tells more",
+        f"{option} lets it run, if you trust whoever made it; `ecli-py inspect {name}` tells more",
     )
 
 

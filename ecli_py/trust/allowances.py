@@ -25,13 +25,13 @@ FACTS_OF = {
 _WORD_OF = {fact: word for word, facts in FACTS_OF.items() if word != ALL for fact in facts}
 
 
-def parse_allowance(text: str) -> tuple[str, ...]:
-    """Return the words of ``--allow network,enforce``.
+def parse_allowance(said: str | Iterable[str]) -> tuple[str, ...]:
+    """Return the words of ``--allow network,enforce``, or of a list of them.
 
     Raises:
         TrustError: One of them is none.
     """
-    words = tuple(word.strip() for word in text.split(","))
+    words = tuple(word.strip() for word in (said.split(",") if isinstance(said, str) else said))
     for word in words:
         if word not in FACTS_OF:
             raise TrustError(f"--allow: there is no {word!r}", f"one or more of {', '.join(FACTS_OF)}, with commas between them")

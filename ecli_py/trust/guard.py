@@ -1,20 +1,21 @@
-"""What a run does with a package that is not just a file here, or where policies, a lock or ``--allow`` say something about it."""
+"""What a run asks of a package that is not just a file here, or where policies or a lock say something about it."""
 
 from __future__ import annotations
 
 import os
 
-from ecli_py.fetch import FetchError, FetchOptions, fetch, parse_reference
-from ecli_py.trust.admit import admit_behaviour, admit_signer, terms_for
+from ecli_py.fetch import FetchError, fetch, parse_reference
+from ecli_py.trust import LOCK_FILE
+from ecli_py.trust.admit import admit_signer, terms_for
 from ecli_py.trust.lock import LockError, lock_name, read_lock
-from ecli_py.trust.places import LOCK_FILE
 from ecli_py.trust.policy import load_policies
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ecli_py.fetch import Fetched
+    from ecli_py.fetch import Fetched, FetchOptions
+    from ecli_py.trust.admit import Terms
     from ecli_py.trust.keys import TrustedKey
     from ecli_py.trust.lock import Pin
     from ecli_py.trust.policy import Policy
@@ -25,12 +26,13 @@ class Guard:
 
     Args:
         reference: As the user has it: a place, or a name in a catalogue.
+        options: How to fetch.
         allow_unsigned: The user takes it unsigned.
-        options: How to fetch; ``None``: as usual.
         ask: Ask on a terminal.
 
     Attributes:
         fetched: The package.
+        terms: What holds of it.
         signer: Who has signed it, if somebody needs to have; ``None``: nobody.
 
     Raises:
@@ -40,11 +42,11 @@ class Guard:
     """
 
     fetched: Fetched
+    terms: Terms
     signer: TrustedKey | None
 
-    def __init__(self, reference: str, *, allow_unsigned: bool, options: FetchOptions | None = None, ask: bool = True) -> None:
+    def __init__(self, reference: str, options: FetchOptions, *, allow_unsigned: bool, ask: bool) -> None:
         policies = load_policies()
-        options = options or FetchOptions()
         self._reference = reference
         pin = self._pin()
         self.fetched = fetch(locate(reference, policies, options, pin), options=options)
@@ -55,22 +57,8 @@ class Guard:
             )
         if pin is not None and pin.key:
             self._check_key(pin)
-        self._terms = terms_for(self.fetched.source, remote=self.fetched.remote, policies=policies)
-        self.signer = admit_signer(self.fetched, self._terms, allow_unsigned=allow_unsigned, ask=ask)
-
-    def admit(self, elf: bytes, object_name: str, allow: tuple[str, ...] | None) -> None:
-        """Return if the package may do what its object can do.
-
-        Args:
-            elf: The object.
-            object_name: As the package has it.
-            allow: What the command line allows; ``None``: it says nothing.
-
-        Raises:
-            TrustError: It may not.
-            EcliError: The object is broken.
-        """
-        admit_behaviour(self._reference, elf, object_name, self._terms, allow)
+        self.terms = terms_for(self.fetched.source, remote=self.fetched.remote, policies=policies)
+        self.signer = admit_signer(self.fetched, self.terms, allow_unsigned=allow_unsigned, ask=ask)
 
     def _pin(self) -> Pin | None:
         pins = read_lock()
@@ -92,6 +80,11 @@ class Guard:
             parse_signature(signature).verify(self.fetched.content, key)
         except SignatureError as error:
             raise LockError(f"{self._reference}: {error}; {LOCK_FILE} pins that key", error.hint) from error
+
+
+def look_up(reference: str, options: FetchOptions) -> Fetched:
+    """Return what is behind a reference, which may be a name in a catalogue, whoever may run it; errors as :class:`Guard`."""
+    return fetch(locate(reference, load_policies(), options), options=options)
 
 
 def locate(reference: str, policies: Sequence[Policy], options: FetchOptions, pin: Pin | None = None) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 
+from ecli_py.trust import directories
 from ecli_py.trust.minisign import KeyFormatError, parse_public_key
-from ecli_py.trust.places import TrustError, directories, read_setting, write_whole
+from ecli_py.trust.places import TrustError, read_setting, write_whole
 from ecli_schemas.record import Record
 
 TYPE_CHECKING = False

@@ -10,7 +10,8 @@ import os
 import re
 
 from ecli_py.fetch import FetchError, parse_reference
-from ecli_py.trust.places import LOCK_FILE, TrustError, write_whole
+from ecli_py.trust import LOCK_FILE
+from ecli_py.trust.places import TrustError, write_whole
 from ecli_schemas.checks import Mismatch, integer, is_text, mapping_of, optional, record, required, string
 from ecli_schemas.record import Record
 
@@ -110,7 +111,8 @@ def write_lock(pins: Mapping[str, Pin], path: str = LOCK_FILE) -> None:
         EcliError: It cannot be written.
     """
     packages = {
-        name: {part: value for part, value in zip(pin._fields, pin._values(), strict=True) if value} for name, pin in sorted(pins.items())
+        name: {part: value for part, value in zip(pin._fields, pin._values(), strict=True) if value}
+        for name, pin in sorted(pins.items())
     }
     document = {"lock": FORMAT_VERSION, "packages": packages}
     write_whole(path, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())

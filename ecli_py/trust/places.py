@@ -1,7 +1,4 @@
-"""Where keys and policies are: the machine's in ``/etc/ecli-py``, the user's in ``$XDG_CONFIG_HOME/ecli-py``.
-
-Imported on each run: nothing here may cost anything.
-"""
+"""Files that decide what is trusted: reading those that nobody else can change, and writing."""
 
 from __future__ import annotations
 
@@ -9,43 +6,11 @@ import os
 
 from ecli_schemas.errors import EcliError
 
-SYSTEM_DIRECTORY = "/etc/ecli-py"
-POLICY_FILE = "policy.toml"
-LOCK_FILE = "ecli.lock"
 _MAX_FILE_SIZE_BYTES = 4 << 20
 
 
 class TrustError(EcliError):
     """Nobody vouches for something, or it may not do what it can do."""
-
-
-def user_directory() -> str:
-    """Return the directory of the user's own settings. That of root does not depend on who became root."""
-    base = os.environ.get("XDG_CONFIG_HOME", "")
-    if not os.path.isabs(base):  # XDG Base Directory Specification: other paths are to be ignored
-        base = os.path.join(_home(), ".config")
-    return os.path.join(base, "ecli-py")
-
-
-def _home() -> str:
-    if os.geteuid() == 0:  # sudo may have left HOME as it was
-        import pwd
-
-        try:
-            return pwd.getpwuid(0).pw_dir
-        except KeyError:
-            return "/root"
-    return os.path.expanduser("~")
-
-
-def directories() -> tuple[str, str]:
-    """Return where settings are looked for: the machine's, then the user's."""
-    return SYSTEM_DIRECTORY, user_directory()
-
-
-def policy_paths() -> list[str]:
-    """Return the policies that there are, the machine's first."""
-    return [path for each in directories() if os.path.lexists(path := os.path.join(each, POLICY_FILE))]
 
 
 def read_setting(path: str) -> bytes:

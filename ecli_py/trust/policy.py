@@ -12,7 +12,8 @@ from fnmatch import fnmatchcase
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from ecli_py.trust.places import TrustError, policy_paths, read_setting
+from ecli_py.trust import policy_paths
+from ecli_py.trust.places import TrustError, read_setting
 from ecli_schemas.record import Record
 from ecli_schemas.wording import expected, step
 
