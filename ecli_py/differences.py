@@ -144,8 +144,14 @@ def _bounds(
     is_within = (low is None or (new_low is not None and new_low >= low)) and (
         high is None or (new_high is not None and new_high <= high)
     )
-    texts = [f"{'' if begin is None else begin} to {'any' if end is None else end}".strip() for begin, end in ranges]
-    yield SchemaChange(path, f"was {texts[0]} {unit}".strip() + f" and is {texts[1]} {unit}".rstrip(), not is_within)
+    texts = [f"{_range(*each)} {unit}".rstrip() for each in ranges]
+    yield SchemaChange(path, f"was {texts[0]} and is {texts[1]}", not is_within)
+
+
+def _range(low: int | None, high: int | None) -> str:
+    if high is None:
+        return "any number of"
+    return f"up to {high}" if low is None else str(low) if low == high else f"{low} to {high}"
 
 
 # --- packages ---
@@ -172,6 +178,9 @@ def compare(packages: tuple[tuple[Package, bytes], tuple[Package, bytes]]) -> di
         EcliError: An object is broken.
     """
     old, new = (Inspection(package, data, *any_object(package)).document for package, data in packages)
+    for found in (old, new):
+        for each in found["maps"]:  # those of data sections begin with the name of the package
+            each["name"] = each["name"][max(each["name"].find("."), 0) :]
     events = [_events(package) for package, _data in packages]
     document: dict[str, Any] = {
         "old": _head(old),

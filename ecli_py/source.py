@@ -78,7 +78,7 @@ def find_source(reference: str | os.PathLike[str], *, offline: bool = False, ins
         from ecli_py.trust.guard import look_up
 
         data = look_up(name, FetchOptions(offline=offline, insecure=insecure)).content
-    return _source(data, name)
+    return unpack(data, name)
 
 
 def find_source_to_run(
@@ -104,17 +104,22 @@ def find_source_to_run(
     name = os.fspath(reference)
     data = None if is_guarded() else _read_local(name)
     if data is not None:
-        return _source(data, name)
+        return unpack(data, name)
     from ecli_py.fetch import FetchOptions
     from ecli_py.trust.guard import Guard
 
     guard = Guard(name, FetchOptions(offline=offline, insecure=insecure), allow_unsigned=allow_unsigned, ask=ask)
-    source = _source(guard.fetched.content, name)
+    source = unpack(guard.fetched.content, name)
     source.guard = guard
     return source
 
 
-def _source(data: bytes, name: str) -> Source:
+def unpack(data: bytes, name: str) -> Source:
+    """Return what was fetched, taken out of its archive if it is in one.
+
+    Raises:
+        EcliError: The archive is damaged, or has no package.
+    """
     return _from_archive(data, name) if data[_TAR_MAGIC] == b"ustar" else Source(data)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from ecli_py.source import parse_package
+from ecli_py.source import find_source_to_run, parse_package
 from ecli_runtime.opening import OpenSession
 
 TYPE_CHECKING = False
