@@ -178,8 +178,8 @@ def compare(packages: tuple[tuple[Package, bytes], tuple[Package, bytes]]) -> di
         EcliError: An object is broken.
     """
     old, new = (Inspection(package, data, *any_object(package)).document for package, data in packages)
-    for found in (old, new):
-        for each in found["maps"]:  # those of data sections begin with the name of the package
+    for side in (old, new):
+        for each in side["maps"]:  # those of data sections begin with the name of the package
             each["name"] = each["name"][max(each["name"].find("."), 0) :]
     events = [_events(package) for package, _data in packages]
     document: dict[str, Any] = {

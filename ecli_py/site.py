@@ -160,7 +160,11 @@ pre, code { background: #f3f3f3; overflow-x: auto; padding: .1rem .3rem }
 pre { padding: .5rem }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 1rem; margin: .5rem 0 }
 dd { margin: 0; overflow-wrap: anywhere }
-@media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818 } pre, code { background: #2a2a2a } a { color: #8bf } }
+@media (prefers-color-scheme: dark) {
+  body { color: #ddd; background: #181818 }
+  pre, code { background: #2a2a2a }
+  a { color: #8bf }
+}
 """
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from ecli_py.differences import schema_digest
 from ecli_py.fetch import FetchOptions, fetch, parse_reference
 from ecli_py.parser import Parser, add_fetch_options
@@ -72,10 +74,8 @@ def _pin(name: str, policies: Sequence[Policy], options: FetchOptions) -> Pin:
     signature = fetched.signature()
     key = ""
     if signature is not None:
-        try:
+        with suppress(UnknownSignerError):
             key = str(verify_signature(fetched.content, signature, trusted_keys()).key)
-        except UnknownSignerError:
-            pass
     is_name = place != name
     return Pin(fetched.digest, schema_digest(package), _unpinned(place) if is_name else "", key)
 
