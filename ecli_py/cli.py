@@ -30,6 +30,11 @@ COMMANDS = {
     "lock": "pin packages to what they are now",
     "search": "find packages in catalogues",
     "publish": "write a catalogue that any web server can serve",
+    "pull": "fetch a package into a file",
+    "push": "put a package into a registry",
+    "tags": "list what a repository in a registry has",
+    "login": "keep a name and a password for a registry",
+    "cache": "look after the packages that were fetched",
     "doctor": "show what this machine can do with packages",
 }
 

@@ -83,10 +83,14 @@ def _fetch_remote(place: Reference, options: FetchOptions) -> Fetched:
 
     cache = Cache.open(options.warn)
     atexit.register(cache.close)  # for as long as the process lives somebody may ask for the signature
-    if place.kind == "oci":
-        raise NotImplementedError
-    content = cache.blob(place.pin) if place.pin else None
+    content = cache.blob(place.pin) if place.pin and place.kind == "url" else None
     is_fresh = False
+    if place.kind == "oci":
+        from ecli_py.fetch.artifacts import fetch_artifact, fetch_artifact_signature
+
+        entry, content, is_fresh = fetch_artifact(place, cache, options)
+        signature = partial(fetch_artifact_signature, place, entry.manifest, cache, options, is_fresh)
+        return Fetched(content, place, entry.digest, True, place.source, signature, entry.manifest)
     if content is None:
         _entry, content, is_fresh = fetch_url(place.location, cache, options, place.pin)
     signature = partial(fetch_signature, place.location, cache, options, is_fresh)

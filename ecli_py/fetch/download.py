@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeVar
 
 from requests.exceptions import RequestException
 from urllib3.exceptions import HTTPError
@@ -42,6 +42,8 @@ _SLOWEST_BYTES_PER_S = 1024
 _RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15}|\*)", re.ASCII)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Download:
@@ -52,7 +54,7 @@ class Download:
     last_modified: str
 
 
-def retry(attempt: Callable[[], Download], patience_s: float) -> Download:
+def retry(attempt: Callable[[], T], patience_s: float) -> T:
     """Return what an attempt returns, the first one that the server is not too troubled for.
 
     Args:

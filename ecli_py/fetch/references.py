@@ -139,6 +139,11 @@ def parse_host(text: str) -> str:
     return host
 
 
+def is_digest(value: object) -> bool:
+    """Tell whether a value is a digest: ``sha256:`` and 64 hexadecimal digits."""
+    return isinstance(value, str) and value.startswith("sha256:") and _HEX.fullmatch(value[7:]) is not None
+
+
 def _split_pin(text: str) -> tuple[str, str]:
     found = _PIN.search(text)
     if found is None:
@@ -174,7 +179,7 @@ def _parse_registry(place: str, pin: str) -> Reference:
         )
     if colon and not _TAG.fullmatch(tag):
         raise ReferenceFormatError(f"{tag!r} is no tag", "a tag has up to 128 letters, digits, . _ and -")
-    if at and not (digest.startswith("sha256:") and _HEX.fullmatch(digest[7:])):
+    if at and not is_digest(digest):
         raise ReferenceFormatError(
             f"{digest!r} is no digest", "@sha256: and 64 hexadecimal digits name one manifest of a repository"
         )
