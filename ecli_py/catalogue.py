@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from urllib.parse import urljoin
 
 from ecli_py.fetch import FetchError, FetchOptions, fetch, parse_reference
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ecli_py.trust.policy import Policy
 
 FORMAT_VERSION = 1
+_MAX_SIZE_BYTES = 16 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 
@@ -159,7 +161,7 @@ def load_catalogues(places: Iterable[str], policies: Sequence[Policy], options: 
     read = 0
     for where in places:
         try:
-            fetched = fetch(where, options=options)
+            fetched = fetch(where, options=replace(options, check=_anything, max_size_bytes=_MAX_SIZE_BYTES))
         except FetchError as error:
             failed.append(error)
             continue
@@ -171,6 +173,10 @@ def load_catalogues(places: Iterable[str], policies: Sequence[Policy], options: 
     for each in failed:
         warn(str(each))
     return found
+
+
+def _anything(_name: str, _content: bytes) -> None:
+    """Take what is no package."""
 
 
 def _must_be_signed(fetched: Fetched, policies: Sequence[Policy]) -> None:
