@@ -11,7 +11,7 @@ from ecli_py.catalogue import FORMAT_VERSION, Entry, is_name, version_key
 from ecli_py.render.inspection import FACT_TEXTS
 from ecli_py.render.plain import one_line, size_text
 from ecli_py.source import any_object
-from ecli_py.trust.allowances import OBSERVE, word_for
+from ecli_py.trust.allowances import OBSERVE, words_for
 from ecli_py.trust.minisign import parse_signature
 from ecli_py.trust.places import write_whole
 from ecli_py.trust.signing import SUFFIX, read_file, trusted_comment
@@ -146,7 +146,7 @@ def _tool(path: str, url: str, data: bytes) -> _Tool:
         version=doc.version,
         description=one_line(doc.brief or doc.description)[:500],
         size_bytes=len(data),
-        allow=tuple(dict.fromkeys(word_for(fact) for fact in facts if fact not in READING_FACTS)) or (OBSERVE,),
+        allow=words_for(facts),
     )
     return _Tool(entry, facts, doc.license, doc.homepage, os.path.exists(path + SUFFIX))
 

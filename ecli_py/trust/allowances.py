@@ -46,3 +46,8 @@ def allowed_facts(words: Iterable[str]) -> frozenset[str]:
 def word_for(fact: str) -> str:
     """Return the word that allows a fact."""
     return _WORD_OF[fact]
+
+
+def words_for(facts: Iterable[str]) -> tuple[str, ...]:
+    """Return the words that allow all of some facts, ``observe`` if they only read."""
+    return tuple(dict.fromkeys(word_for(fact) for fact in facts if fact not in READING_FACTS)) or (OBSERVE,)
