@@ -36,6 +36,8 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
     raw: bool = False,
     ring_size: int | Mapping[str, int] | None = None,
     measure: bool = False,
+    token: str | os.PathLike[str] | None = None,
+    pin: str | os.PathLike[str] | None = None,
     allow: Sequence[str] | None = None,
     allow_unsigned: bool = False,
 ) -> Tool:
@@ -56,16 +58,22 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
         ring_size: Bytes of ring buffers, and of each CPU's ring of perf buffers: of all, or by name of the map. Rounded up to a
             power of two of whole pages; ``None``: as the package says.
         measure: The kernel measures programs, for :meth:`Tool.usage() <ecli_py.tool.Tool.usage>`: two looks at a clock a run.
+        token: BPF file system that gives the right to load, in a user namespace.
+        pin: New or empty directory of a BPF file system, to pin links and maps in: they outlive the tool, until
+            ``ecli-py unpin``.
         allow: What the package may do, in the words of ``ecli-py run --allow``; ``None``: what policies say, or else anything if
             it is a file, and only observe if it is from another machine.
         allow_unsigned: Run a package of another machine that no trusted key has signed.
 
     Returns:
-        The tool at work. Close it, or use it in a ``with`` statement, to detach it.
+        The tool at work. Close it, or use it in a ``with`` statement, to detach it. Capabilities are kept: they are the caller's.
+        :meth:`Tool.give_up_privileges() <ecli_py.tool.Tool.give_up_privileges>` gives them up.
 
     Raises:
         EcliError: Anything that is wrong with the package, an option, or the machine; ``hint`` says what to try.
     """
+    import os
+
     from ecli_py.tool import open_tool
 
     targets = None
@@ -74,7 +82,21 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
 
         targets = AttachOptions(attach or {}, tuple(disable), iface, cgroup, pid, binary)
     sizes = {"": ring_size} if isinstance(ring_size, int) else ring_size or {}
-    return open_tool(package, options or {}, targets, kernel_btf, latency_ms, raw, sizes, measure, allow, allow_unsigned)
+    token_path, pin_path = (None if each is None else os.fspath(each) for each in (token, pin))
+    return open_tool(
+        package,
+        options or {},
+        targets,
+        kernel_btf,
+        latency_ms,
+        raw,
+        sizes,
+        measure,
+        token_path,
+        pin_path,
+        allow,
+        allow_unsigned,
+    )
 
 
 def open_recording(path: str | os.PathLike[str], *, raw: bool = False) -> Replay:

@@ -35,6 +35,7 @@ COMMANDS = {
     "tags": "list what a repository in a registry has",
     "login": "keep a name and a password for a registry",
     "cache": "look after the packages that were fetched",
+    "unpin": "remove what a run has pinned",
     "doctor": "show what this machine can do with packages",
 }
 

@@ -49,7 +49,7 @@ class HistogramLines(MapLines):
         self._plan_of_titles = with_short_names(self.plan, names)
         wanted = [op.name for op in flattened(self.plan).top_level() if op.name != member]
         if self.fields is not None:
-            wanted = [name for name in self.fields.names(wanted) if name != member]
+            wanted = [name for name in self.fields.of(flattened(self.plan)) if name != member]
         self._keys = [(names[name], self._program(names[name])) for name in wanted if name.partition(".")[0] in ("key", "cpu")]
         self._others = [(names[name], self._program(names[name])) for name in wanted if name.partition(".")[0] == "value"]
 

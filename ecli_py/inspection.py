@@ -54,8 +54,8 @@ class Inspection:
                         ``stack_trace`` (names of the members of its key that hold ids of stack traces)
     ``options``         list: ``name`` (C variable), ``long``, ``short``, ``type``, ``section``, ``default``,
                         ``choices``, ``help``
-    ``events``          list: ``map``, and ``types``: list of ``role`` (``event``, ``key`` or ``value``), ``name``,
-                        ``size``, ``c`` (definition as C text)
+    ``events``          list: ``map`` (or global variable), and ``types``: list of ``role`` (``event``, ``key``, ``value``,
+                        or ``variable``), ``name``, ``size``, ``c`` (definition as C text)
     ``behaviour``       ``only_observes``, ``facts`` (name → what shows it), ``helpers``, ``kfuncs``, ``allow`` (words of
                         ``run --allow`` that it needs); of the object, or where it cannot be opened here what the
                         package says
@@ -239,6 +239,9 @@ def _events(package: Package, opened: OpenObject) -> Iterator[dict[str, Any]]:
         elif each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY):
             types = own.get(each.name, shared)
             yield {"map": each.name, "types": [_event_type(opened, event_type) for event_type in types]}
+    for variable in find_globals(opened.btf):
+        if variable.name in package.results:
+            yield {"map": variable.name, "types": [_told(opened, "variable", variable.type_id)]}
 
 
 def _key_and_value(opened: OpenObject, each: OpenMap) -> list[dict[str, Any]]:

@@ -142,7 +142,7 @@ class Output:
         form, clock = self._form, self._clock
         if form.kind != "json":  # members of structs have columns of their own
             plan = flattened(plan)
-        names = None if self._fields is None else self._fields.names(op.name for op in plan.top_level())
+        names = None if self._fields is None else self._fields.of(plan)
         if names == ():
             return None
         tags = tags_of(self._sources, source, plan) if form.kind == "json" else ()
@@ -233,6 +233,15 @@ class Output:
                 shown = type(event)({**tags, **shown}, event.source, event.type_name)
             lines.append(self._line(shown))
         return "".join(lines).encode("utf-8", "backslashreplace"), len(lines)
+
+    def open_files(self) -> None:
+        """Open what :meth:`finish` writes to besides the standard output already: later, it may not be permitted.
+
+        Raises:
+            EcliError: It cannot be written.
+        """
+        if self._readings is not None:
+            self._readings.open_files()
 
     def write(self, lines: bytes) -> None:
         """Write lines to standard output, at once.

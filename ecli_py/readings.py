@@ -30,7 +30,7 @@ from ecli_schemas.errors import EcliError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Any
+    from typing import Any, TextIO
 
     from ecli_py.output import Clock, Format
     from ecli_py.profiles import StackLines
@@ -148,7 +148,7 @@ class MapLines:
             if self._view.change == "rate" and form.kind == "text":
                 short.update({op.name: f"{short[op.name]}/s" for op in plan.top_level() if op.code == "float"})
         if self.fields is not None:
-            names = self.fields.names(op.name for op in plan.top_level())
+            names = self.fields.of(plan)
         elif form.kind == "text" and self.hidden():
             names = tuple(op.name for op in plan.top_level() if op.name not in self.hidden())
         if form.kind == "text":
@@ -296,10 +296,11 @@ class ReadingsOutput:
             if source.name in predicates:
                 of = (source, form, clock, fields, predicates[source.name], tags[source.name])
                 lines = _make_lines(*of)
-                members = (lines.plan if form.kind == "json" else flattened(lines.plan)).top_level()
-                if fields is None or fields.names(op.name for op in members):  # else nothing of it is chosen
+                shown = lines.plan if form.kind == "json" else flattened(lines.plan)
+                if fields is None or fields.of(shown):  # else nothing of it is chosen
                     self._maps[source.name] = lines
         self._profiles: list[StackLines] = []
+        self._graph: TextIO | None = None
         if self._view.folded or self._view.flamegraph is not None:
             from ecli_py.profiles import StackLines
 
@@ -344,6 +345,15 @@ class ReadingsOutput:
             return self._live.frame(readings.source.name, block), count
         return b"\n".join(block) + b"\n", count
 
+    def open_files(self) -> None:
+        """Open the file of the flame graph already, if there is to be one.
+
+        Raises:
+            EcliError: It cannot be written.
+        """
+        if self._view.flamegraph is not None and self._profiles:
+            self._graph = _open_graph(self._view.flamegraph)
+
     def finish(self) -> bytes:
         """Return what is shown at the end of the run, and write the flame graph.
 
@@ -363,12 +373,24 @@ class ReadingsOutput:
             from ecli_py.render.flamegraph import flamegraph
 
             title = ", ".join(each.source.name for each in self._profiles)
+            graph, self._graph = self._graph or _open_graph(path), None
             try:
-                with open(path, "w", encoding="utf-8") as file:
+                with graph as file:
                     file.write(flamegraph(profile, title))
             except OSError as error:
-                raise EcliError(f"--flamegraph: cannot write {path}: {error.strerror}", "choose another place") from error
+                raise _graph_failure(path, error) from error
         return folded_lines(profile) if self._view.folded else b""
+
+
+def _open_graph(path: str) -> TextIO:
+    try:
+        return open(path, "w", encoding="utf-8")
+    except OSError as error:
+        raise _graph_failure(path, error) from error
+
+
+def _graph_failure(path: str, error: OSError) -> EcliError:
+    return EcliError(f"--flamegraph: cannot write {path}: {error.strerror}", "choose another place")
 
 
 def _make_lines(source: Source, form: Format, *arguments: Any) -> MapLines:

@@ -69,7 +69,7 @@ class Tool:
         return self._session.optional_programs
 
     def detach(self, program: str) -> None:
-        """Detach one program; the others go on."""
+        """Detach one program; the others go on. One that is pinned stays attached."""
         self._session.detach_program(program)
 
     def events(self, duration_s: float | None = None, count: int | None = None) -> Iterator[Event]:
@@ -136,6 +136,14 @@ class Tool:
         """End :meth:`events` soon; may be called from a signal handler or another thread."""
         self._session.stop()
 
+    def pin(self, directory: str) -> None:
+        """Pin all links and maps in a directory of a BPF file system: the programs stay attached when this is closed.
+
+        Raises:
+            EcliError: Something cannot be pinned; then nothing is.
+        """
+        self._session.pin(directory)
+
     def give_up_privileges(self) -> None:
         """Give up the capabilities of this thread that nothing needs any more, for good, and those of threads made later.
 
@@ -166,20 +174,33 @@ def open_tool(
     raw: bool,
     ring_sizes: Mapping[str, int],
     measure: bool,
+    token: str | None,
+    pin: str | None,
     allow: Sequence[str] | None,
     allow_unsigned: bool,
 ) -> Tool:
     """Open a package, set its options, load and attach it; see :func:`ecli_py.open`."""
+    if pin is not None:
+        from ecli_runtime.pins import check_directory
+
+        check_directory(pin)
     source = find_source_to_run(package, allow_unsigned=allow_unsigned)
     parsed = parse_package(source.data)
-    with OpenSession(parsed, kernel_btf or source.kernel_btf) as opened:
+    with OpenSession(parsed, kernel_btf or source.kernel_btf, token) as opened:
         source.admit(os.fspath(package), parsed, allow)
         for name, value in options.items():
             opened.set(name, value)
         opened.raw = raw
         if ring_sizes:
             opened.set_ring_sizes(ring_sizes)
-        return start_tool(opened.load(attach), latency_ms, measure)
+        tool = start_tool(opened.load(attach), latency_ms, measure)
+    if pin is not None:
+        try:
+            tool.pin(pin)
+        except BaseException:
+            tool.close()
+            raise
+    return tool
 
 
 def start_tool(loading: LoadingSession, latency_ms: float, measure: bool) -> Tool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.cli import wait_until
 
 # __NR_bpf; include/uapi/asm-generic/unistd.h for the machines that share it
-_SYSCALL_NUMBER = {"x86_64": 321, "s390x": 351}.get(platform.machine(), 280)
+BPF_SYSCALL = {"x86_64": 321, "s390x": 351}.get(platform.machine(), 280)
 # BPF_{PROG,MAP,BTF,LINK}_GET_NEXT_ID of enum bpf_cmd, include/uapi/linux/bpf.h
 _GET_NEXT_ID = {"prog": 11, "map": 12, "btf": 23, "link": 31}
 
@@ -22,7 +22,7 @@ def living(kind: str) -> set[int]:
     """Return the ids of all programs (``prog``), maps, types (``btf``) or links in the kernel."""
     found: set[int] = set()
     attributes = (ctypes.c_uint32 * 3)()  # union bpf_attr: start_id, next_id, open_flags
-    while _syscall(_SYSCALL_NUMBER, _GET_NEXT_ID[kind], attributes, ctypes.sizeof(attributes)) == 0:
+    while _syscall(BPF_SYSCALL, _GET_NEXT_ID[kind], attributes, ctypes.sizeof(attributes)) == 0:
         found.add(attributes[1])
         attributes[0] = attributes[1]
     return found

@@ -1,7 +1,7 @@
 """The corpus: programs in the idioms of public tools, and what each says that the packager must find without a hint.
 
-A program says so in its first comments: ``// expect: MAP=struct A|struct B, MAP=…``, ``// options: NAME NAME …`` and, where a
-member tells types of one size apart, ``// tags: A=VALUE|VALUE, B=…``.
+A program says so in its first comments: ``// expect: MAP=struct A|struct B, MAP=…``, ``// options: NAME NAME …``, where a member
+tells types of one size apart ``// tags: A=VALUE|VALUE, B=…``, and where global variables are read ``// results: NAME NAME …``.
 """
 
 from __future__ import annotations
@@ -18,20 +18,24 @@ CORPUS = {path.name.partition(".")[0]: path for path in sorted((Path(__file__).p
 
 @dataclass(frozen=True)
 class Expected:
-    """What a package must have: map → names of its event types, names of options, and event type → values of its tag."""
+    """What a package must have.
+
+    Map → names of its event types, names of options, event type → values of its tag, and variables that are read.
+    """
 
     exports: dict[str, list[str]]
     options: list[str]
     tags: dict[str, tuple[int, ...]]
+    results: list[str]
 
 
 def expected(name: str) -> Expected:
     """Return what a program of the corpus says that its package must have."""
-    said = dict(re.findall(r"^// (expect|options|tags):(.*)$", CORPUS[name].read_text(), re.MULTILINE))
+    said = dict(re.findall(r"^// (expect|options|tags|results):(.*)$", CORPUS[name].read_text(), re.MULTILINE))
     exports = dict(re.findall(r"(\w+)=([^,]+)", said["expect"]))
     types = {key: sorted(each.strip().removeprefix("struct ") for each in value.split("|")) for key, value in exports.items()}
     tags = {key: tuple(map(int, value.split("|"))) for key, value in re.findall(r"(\w+)=([^,]+)", said.get("tags", ""))}
-    return Expected(types, sorted(said["options"].split()), tags)
+    return Expected(types, sorted(said["options"].split()), tags, sorted(said.get("results", "").split()))
 
 
 @cache

@@ -9,8 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecli_py.fetch import SIGNATURE_SUFFIX, FetchOptions, fetch
+from ecli_py.fetch import fetch
 from ecli_py.fetch.contents import OBJECT, TAR, WASM, kind_of
+from ecli_py.fetch.options import SIGNATURE_SUFFIX, FetchOptions
 from ecli_py.parser import Parser, add_fetch_options
 from ecli_py.report import write_out
 from ecli_schemas.errors import EcliError

@@ -8,9 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecli_py.fetch import SIGNATURE_SUFFIX
 from ecli_py.fetch.contents import JSON, kind_of
-from ecli_py.fetch.options import FetchOptions
+from ecli_py.fetch.options import SIGNATURE_SUFFIX, FetchOptions
 from ecli_py.fetch.references import parse_registry
 from ecli_py.parser import Parser
 from ecli_py.report import UsageError, printable, write_out

@@ -6,7 +6,7 @@ import gc
 import sys
 
 from ecli_py.arguments import Arguments
-from ecli_py.report import printable, warn
+from ecli_py.report import UsageError, printable, warn
 from ecli_py.showing import OUTPUT_OPTIONS, LossWatch, closing_line, make_format, parse_count, warn_of_full_buffers
 from ecli_py.source import find_source_to_run, parse_package
 from ecli_runtime.errors import OptionError
@@ -75,6 +75,8 @@ def main(words: list[str]) -> int:
         count = None if arguments.count is None else parse_count(arguments.count)
         latency_ms = DEFAULT_LATENCY_MS if arguments.latency is None else parse_latency_ms(arguments.latency)
         measuring = _measuring(arguments)
+        if arguments.pin is not None:
+            _check_pin(arguments)
         opened.raw = arguments.raw
         if arguments.ring_size:
             _set_ring_sizes(opened, arguments.ring_size)
@@ -95,16 +97,24 @@ def main(words: list[str]) -> int:
             if measuring is not None:
                 watches.append(measuring.watch(tool))
             if info is None:
-                _settle(tool, arguments)
+                _settle(tool, output, arguments)
                 _show(tool, output, rounds, limit, watches)
             else:
                 from ecli_runtime.recorder import Recorder
 
                 with Recorder(arguments.record, info, lambda: tool.stats, warn) as recorder:
-                    _settle(tool, arguments)
+                    _settle(tool, output, arguments)
                     _show(tool, output, recorder.tee(rounds), limit, watches)
             stats = tool.stats
     return _STATUS_LOSS if arguments.fail_on_loss and (stats.lost or stats.undecoded) else 0
+
+
+def _check_pin(arguments: Values) -> None:
+    from ecli_runtime.pins import check_directory
+
+    if arguments.max_overhead is not None:
+        raise UsageError("--pin and --max-overhead exclude each other", "what is pinned stays attached, whatever it costs")
+    check_directory(arguments.pin)
 
 
 def _set_ring_sizes(opened: OpenSession, texts: Iterable[str]) -> None:
@@ -140,8 +150,9 @@ def _run_info(data: bytes, opened: OpenSession, sources: tuple[Source, ...]) -> 
 
 def _open(package: Package, arguments: Values, found_btf: str | None) -> OpenSession:
     """Open a package and set its options, after those that follow it on the command line have been added to the others."""
-    kernel_btf = arguments.kernel_btf
-    opened = OpenSession(package, kernel_btf or found_btf)
+    given = arguments.kernel_btf, arguments.token
+    before = {name: list(value) if isinstance(value, list) else value for name, value in vars(arguments).items()}
+    opened = OpenSession(package, given[0] or found_btf, given[1])
     try:
         description = package.doc.brief or package.doc.description or package.name
         command = Arguments(f"ecli-py run {arguments.package}", printable(description), usage="%(prog)s [OPTIONS]")
@@ -149,8 +160,9 @@ def _open(package: Package, arguments: Values, found_btf: str | None) -> OpenSes
         _add_run_options(command)
         command.parse(arguments.rest, arguments)
         log.set_verbose(arguments.verbose)
-        if arguments.kernel_btf != kernel_btf:  # which only opening can set
+        if (arguments.kernel_btf, arguments.token) != given:  # which only opening can set
             opened.close()
+            vars(arguments).update(before, kernel_btf=arguments.kernel_btf, token=arguments.token)
             return _open(package, arguments, found_btf)
         for option, type_id, destination in values:
             text = getattr(arguments, destination)
@@ -215,7 +227,9 @@ def _add_run_options(command: Arguments) -> None:
         ("--pid", {"metavar": "PID", "help": "process that is watched by uprobes, USDT, perf events and iterators over tasks"}),
         ("--binary", {"metavar": "PATH", "help": "binary or library of uprobes and USDT probes that say none"}),
         ("--disable", {"action": "append", "metavar": "PROG", "help": "leave out a program; repeatable"}),
-        ("--drop-privileges", {"action": "store_true", "help": "give up all capabilities when the programs are attached"}),
+        ("--token", {"metavar": "PATH", "help": "BPF file system that gives the right to load, in a user namespace"}),
+        ("--pin", {"metavar": "DIR", "help": "pin links and maps there, in a BPF file system: they outlive the run"}),
+        ("--keep-privileges", {"action": "store_true", "help": "do not give up all capabilities when the programs are attached"}),
         (
             "--allow",
             {
@@ -392,9 +406,13 @@ class _Stop:
             tool.stop()
 
 
-def _settle(tool: Tool, arguments: Values) -> None:
-    """Give up what only starting took, when everything is open."""
-    if arguments.drop_privileges:
+def _settle(tool: Tool, output: Output, arguments: Values) -> None:
+    """Pin what is to stay, and give up what only starting took, when everything is open."""
+    output.open_files()
+    if arguments.pin is not None:
+        tool.pin(arguments.pin)
+        sys.stderr.write(printable(f"pinned in {arguments.pin}, until `ecli-py unpin {arguments.pin}`\n"))
+    if not arguments.keep_privileges:
         try:
             tool.give_up_privileges()
         except OSError as error:

@@ -70,7 +70,8 @@ def _events(source: Source) -> list[tuple[dict[str, Any], Plan | None]]:
         if source.stacks is not None:
             names = {"type": ["array", "null"], "items": {"type": "string"}}
             stacks = {"kernel_stack": names, "user_stack": names}
-        return [(_object(f"through map {source.name}", {"key": key, "value": value, **stacks}), None)]
+        members = {"value": value, **stacks} if source.keyless else {"key": key, "value": value, **stacks}
+        return [(_object(f"{'of' if source.region else 'through map'} {source.name}", members), None)]
     if not source.plans:
         return [(_object(f"through map {source.name}", {"data": {"type": "string", "pattern": "^([0-9a-f]{2})*$"}}), None)]
     return [

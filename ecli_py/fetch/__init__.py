@@ -73,7 +73,7 @@ def fetch(reference: str, *, options: FetchOptions = FetchOptions()) -> Fetched:
 def _is_file(path: str) -> bool:
     try:
         return os.path.isfile(path)
-    except ValueError:  # a zero byte
+    except ValueError:  # a zero byte, or no character
         return False
 
 

@@ -93,6 +93,8 @@ def fetch_artifact(place: Reference, cache: Cache, options: FetchOptions) -> tup
     kept = cache.use(key)
     if kept is not None and place.pin not in ("", kept[0].digest):
         kept = None
+    if kept is None and place.pin and (content := cache.blob(place.pin)) is not None:
+        return Entry(name, place.pin, len(content)), content, False  # fetched by another name
     if options.offline or (kept is not None and (place.digest or place.pin)):  # what a digest stands for does not change
         if kept is None:
             raise not_kept(name)
@@ -132,7 +134,7 @@ def fetch_artifact_signature(
 
     Args:
         place: The repository.
-        manifest_digest: Of what is signed.
+        manifest_digest: Of what is signed; empty: what the place stands for now.
         cache: Where it is kept; that there is none is kept, too.
         options: How to fetch.
         asks: Whether the registry is asked if a copy in the cache is still right.
@@ -140,16 +142,16 @@ def fetch_artifact_signature(
     Raises:
         FetchError: It cannot be had.
     """
-    key = f"oci://{place.location}@{manifest_digest}{SIGNATURE_SUFFIX}"
+    key = f"oci://{place.location}@{manifest_digest or place.pin}{SIGNATURE_SUFFIX}"
     kept = cache.use(key)
     if kept is not None and (options.offline or not asks):
         return kept[1] or None
-    if options.offline or not manifest_digest:
+    if options.offline:
         raise not_kept(f"the signature of {place}")
     registry = Registry(place, options.insecure, options.patience_s)
 
     def find() -> bytes | None:
-        found = registry.referrers(manifest_digest, SIGNATURE_TYPE)
+        found = registry.referrers(manifest_digest or _resolve(registry, place).digest, SIGNATURE_TYPE)
         if not found:
             return None
         digest = found[-1].get("digest")

@@ -7,6 +7,8 @@ server on this machine through a proxy.
 from __future__ import annotations
 
 import ipaddress
+import os
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -58,6 +60,7 @@ class Session(requests.Session):
         self.headers["User-Agent"] = f"ecli-py/{__version__}"
         # Compressed on the way it could be a bomb, and its length would say nothing.
         self.headers["Accept-Encoding"] = "identity"
+        self.verify = _authorities()
         self._timeouts = (min(CONNECT_TIMEOUT_S, patience_s), patience_s)
 
     def send(self, request: PreparedRequest, **settings: Any) -> Response:
@@ -82,7 +85,9 @@ class Session(requests.Session):
         """
         target = super().get_redirect_target(resp)
         if target is not None:
-            resp._content = b""  # requests would read the body of a redirect, though it had no end
+            # requests would read the body of a redirect, though it had no end.
+            resp._content = b""
+            resp.raw.close()
             scheme = urlsplit(urljoin(resp.url, target)).scheme.lower()
             if scheme not in ("http", "https"):
                 raise RedirectError(f"{hide_secrets(resp.url)} redirects to {target!r}", "only http and https are followed")
@@ -92,6 +97,14 @@ class Session(requests.Session):
                     "ask who runs the server to mend that",
                 )
         return target
+
+
+def _authorities() -> str | bool:
+    """Return the file or directory of the authorities that the system trusts; ``True``: those that requests brings."""
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile:
+        return paths.cafile
+    return paths.capath if paths.capath and os.listdir(paths.capath) else True
 
 
 def is_loopback(host: str | None) -> bool:
@@ -143,7 +156,6 @@ def get(
     name: str,
     headers: Mapping[str, str],
     patience_s: float,
-    send: Callable[[], Response] | None = None,
 ) -> Response:
     """Ask for a URL; the body is still to be read.
 
@@ -153,14 +165,12 @@ def get(
         name: What it is called in errors.
         headers: More headers.
         patience_s: Seconds to the end of the response's headers.
-        send: Asks in another way.
 
     Raises:
         FetchError: There was no answer. One with an error status is returned.
     """
-    asked = send or (lambda: session.get(url, headers=dict(headers), stream=True))
     try:
-        return within(patience_s, asked, name)
+        return within(patience_s, lambda: session.get(url, headers=dict(headers), stream=True), name)
     except (RequestException, HTTPError, OSError, ValueError) as error:
         raise explain(name, error) from error
 

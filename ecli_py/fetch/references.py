@@ -111,7 +111,7 @@ def parse_reference(text: str) -> Reference:
         return Reference("stdin", "-", pin)
     scheme = _SCHEME.match(place)
     if scheme is None:
-        return Reference("file", place, pin) if not _is_bare_registry(place) else _parse_registry(place, pin)
+        return _parse_file(place, pin) if not _is_bare_registry(place) else _parse_registry(place, pin)
     name = scheme[0].lower()
     if name in ("http://", "https://"):
         return Reference("url", _parse_url(place), pin)
@@ -121,7 +121,7 @@ def parse_reference(text: str) -> Reference:
         path = place[len(name) :]
         if not path.startswith("/"):
             raise ReferenceFormatError(f"{place!r}: a file's URL has no host", "file:///PATH, or only the path")
-        return Reference("file", unquote(path), pin)
+        return _parse_file(unquote(path), pin)
     raise ReferenceFormatError(f"nothing is fetched by {name}", _FORMS)
 
 
@@ -166,6 +166,16 @@ def _is_bare_registry(place: str) -> bool:
 def _is_host(text: str) -> bool:
     port = text.rpartition("]")[2].partition(":")[2]
     return len(text) <= 255 and _HOST.fullmatch(text) is not None and (not port or 0 < int(port) < 65536)
+
+
+def _parse_file(path: str, pin: str) -> Reference:
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise ReferenceFormatError(f"{path!r} is no name of a file", _FORMS) from error
+    if "\0" in path:
+        raise ReferenceFormatError("a name with a zero byte is of no file", _FORMS)
+    return Reference("file", path, pin)
 
 
 def _parse_registry(place: str, pin: str) -> Reference:

@@ -41,6 +41,7 @@ _ACCEPTED = (
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
 _MAX_ANSWER_SIZE_BYTES = 4 << 20  # what the specification lets a registry refuse as a manifest
+_MAX_TAGS = 10_000
 _HUB_HOST = "registry-1.docker.io"
 
 T = TypeVar("T")
@@ -114,10 +115,9 @@ class Registry(oras.provider.Registry):  # type: ignore[misc]  # oras has no typ
         name = f"registry {self._host}"
         try:
             response = self._send(url, method, data, headers, json)
-            if response.status_code == 401:
+            if response.status_code == 401 and self._authorize(response):
                 response.close()
-                if self._authorize(response):
-                    response = self._send(url, method, data, headers, json)
+                response = self._send(url, method, data, headers, json)
             if not stream:
                 # As requests does it, but not without end.
                 response._content = (
@@ -130,6 +130,12 @@ class Registry(oras.provider.Registry):  # type: ignore[misc]  # oras has no typ
 
     def _check_200_response(self, response: Response) -> None:
         self.check(response, str(self._place))
+
+    def _get_location(self, r: Response, container: Container) -> str:
+        """Return where a blob is to be uploaded to; oras would not look at the status first."""
+        self.check(r, str(self._place))
+        location: str = super()._get_location(r, container)
+        return location
 
     # --- what we call ---
 
@@ -255,11 +261,22 @@ class Registry(oras.provider.Registry):  # type: ignore[misc]  # oras has no typ
         Raises:
             FetchError: They cannot be had.
         """
+        found: set[str] = set()
+
+        def collect(response: Response) -> bool:
+            """Take the tags of a page; tell whether to ask for another one."""
+            tags = json.loads(response.content).get("tags") or []
+            new = {each for each in tags if isinstance(each, str)} - found
+            found.update(new)
+            return bool(new) and len(found) <= _MAX_TAGS
+
         try:
-            found = self.get_tags(self._container)
+            self._do_paginated_request(f"{self.prefix}://{self._container.tags_url()}", callable=collect)
         except (ValueError, TypeError, AttributeError) as error:
             raise FetchError(f"{self._place}: the registry's list of tags cannot be read", "ask who runs the registry") from error
-        return sorted(each for each in found if isinstance(each, str))
+        if len(found) > _MAX_TAGS:
+            raise FetchError(f"{self._place} has more than {_MAX_TAGS} tags", "name one: oci://HOST/REPO:TAG")
+        return sorted(found)
 
     def referrers(self, digest: str, artifact_type: str) -> list[dict[str, Any]]:
         """Return descriptors of the artifacts that refer to a manifest; errors as :meth:`manifest`.

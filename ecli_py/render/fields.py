@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from ecli_runtime.decode.plan import Plan
     from ecli_runtime.stream import Source
 
 
@@ -51,6 +52,12 @@ class Fields:
         for word in self._shown or members:
             names += [each for each in members if _is_in(each, word)] or [word for each in members if _is_in(word, each)]
         return tuple(name for name in names if not any(_is_in(name, word) for word in self._left_out))
+
+    def of(self, plan: Plan) -> tuple[str, ...]:
+        """Return the chosen ones of what a plan has, as :meth:`names`; a member of a struct elsewhere may be none here."""
+        leaves = [op.name for op in flattened(plan).top_level()]
+        names = self.names(op.name for op in plan.top_level())
+        return tuple(name for name in names if any(_is_in(each, name) for each in leaves))
 
     def pick(self, event: Event) -> Event:
         """Return an event with the chosen members alone, possibly none. A line of an iterator stays as it is."""

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from ecli_packager import toolchain
-from ecli_packager.bytecode import EventCall, emptied_maps, event_calls
+from ecli_packager.bytecode import EventCall, emptied_maps, event_calls, written_variables
 from ecli_packager.compile import LIBBPF, SYSTEM, VMLINUX, Compiler, Includes, link
 from ecli_packager.describe import Sources, describe, exports_of
 from ecli_packager.dwarf import Declarations, read_declarations
@@ -127,7 +127,10 @@ def build(request: Request) -> Result:
     def emptied() -> frozenset[str]:
         return frozenset[str]().union(*(emptied_maps(unit.data) for unit in units))
 
-    package = describe(request.sources[0].name.partition(".")[0], name, linked, types, declared, sources, emptied)
+    def written() -> frozenset[str]:
+        return frozenset[str]().union(*(written_variables(unit.data) for unit in units))
+
+    package = describe(request.sources[0].name.partition(".")[0], name, linked, types, declared, sources, emptied, written)
 
     def events(map_name: str, size_bytes: int) -> list[tuple[list[str], Contents]]:
         calls = calls_of(map_name, [call for unit in units for call in event_calls(unit.data, with_contents=True)])

@@ -10,7 +10,7 @@ Instruction format: Documentation/bpf/standardization/instruction-set.rst (RFC 9
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import BytesIO
@@ -270,6 +270,28 @@ def emptied_maps(data: bytes) -> frozenset[str]:
         if (code := function.code[index]).opcode == CALL and (code.source, code.immediate) == (0, MAP_DELETE_ELEM)
         for name in _names(state.registers.get(1, frozenset()))
     )
+
+
+def written_variables(data: bytes) -> frozenset[str]:
+    """Return the global variables that the programs of an object write to, themselves or through a helper, as far as known."""
+    functions = _functions(ELFFile(BytesIO(data)))
+    interpreter = _interpreter(functions, None)
+    return frozenset(
+        name
+        for function in functions
+        for states in interpreter.states(function)
+        for index, state in states
+        for register in _written_through(function.code[index])
+        for name in _names(state.registers.get(register, frozenset()))
+    )
+
+
+def _written_through(code: Instruction) -> Iterable[int]:
+    """Return the registers with addresses that an instruction writes to."""
+    if code.opcode & 7 in (CLASS_ST, CLASS_STX):
+        return (code.destination,)
+    writes = code.opcode == CALL and (code.source or code.immediate not in READING_HELPERS)
+    return ARGUMENT_REGISTERS if writes and not _is_subprogram_call(code) else ()
 
 
 def _interpreter(functions: list[Function], contents: ByteOrder | None) -> _Interpreter:

@@ -118,7 +118,7 @@ def comment_at(file: str, lines: list[str], line: int, member: str = "") -> Comm
 
 
 def head_comment(lines: list[str]) -> str:
-    """Return the first paragraph of the comment that a file begins with; license and copyright lines do not count."""
+    """Return the first paragraph of the comment that a file begins with; lines for tools and of the license do not count."""
     block: list[str] = []
     for line in lines:
         text = line.strip()
@@ -129,7 +129,7 @@ def head_comment(lines: list[str]) -> str:
             break
     paragraph: list[str] = []
     for text in block:
-        if re.search(r"SPDX-License-Identifier|[Cc]opyright|\(c\)", text):
+        if re.search(r"SPDX-License-Identifier|[Cc]opyright|\(c\)|^go:build |^\+build |-\*-.*-\*-|^clang-format o", text):
             continue
         if not text and paragraph:
             break

@@ -20,6 +20,8 @@ from ecli_packager.errors import CompileError
 from ecli_packager.forwards import sort_forwards
 from ecli_packager.toolchain import Arch, Clang, SystemHeaders
 from ecli_packager.vmlinux import without_clashes
+from ecli_runtime.btf import Btf
+from ecli_runtime.code import section_bytes
 from ecli_runtime.errors import LibbpfError
 from ecli_runtime.libbpf._ffi import lib
 
@@ -34,6 +36,9 @@ _BESIDE_VMLINUX = Path(__file__).parent / "include"
 
 # libbpf's declarations of helpers. Authors declare those that their libbpf did not have yet.
 _HELPERS = Path("bpf", "bpf_helper_defs.h")
+
+# Data sections in BTF of what the kernel has: its functions and variables, and what it was configured with.
+_OF_THE_KERNEL = (".ksyms", ".kconfig")
 
 _MAX_ROUNDS = 4  # what is renamed may be what another name was defined by
 
@@ -227,7 +232,7 @@ def link(objects: Sequence[tuple[Path, bytes]]) -> bytes:
     """Link objects, each with the source that it is from, into one with libbpf's static linker, which also drops DWARF.
 
     Raises:
-        CompileError: They do not fit together.
+        CompileError: They do not fit together, or something is defined in none of them.
     """
     with tempfile.TemporaryDirectory(prefix="ecli-") as temporary:
         out = Path(temporary) / "linked.o"
@@ -243,7 +248,23 @@ def link(objects: Sequence[tuple[Path, bytes]]) -> bytes:
             lib.bpf_linker__finalize(linker)
         finally:
             lib.bpf_linker__free(linker)
-        return out.read_bytes()
+        data = out.read_bytes()
+    _refuse_undefined(data, [source for source, _data in objects])
+    return data
+
+
+def _refuse_undefined(data: bytes, sources: Sequence[Path]) -> None:
+    """Refuse what is declared in the sources and defined in none; the kernel defines what is in ``.ksyms`` and ``.kconfig``."""
+    missing = _symbols(data, defined=False)
+    if not missing:
+        return
+    btf = Btf(section_bytes(data, ".BTF") or b"")
+    sections = {each.name: {btf.type(variable.type_id) for variable in each.variables} for each in btf.data_sections()}
+    the_kernels = {getattr(each, "name", "") for name in _OF_THE_KERNEL for each in sections.get(name, ())}
+    for name in sorted(missing - the_kernels):
+        where = str(sources[0]) if len(sources) == 1 else "any of the sources"
+        hint = "build it together with the source that defines it; of the kernel's own, the declaration ends in __ksym"
+        raise CompileError(f"{name} is declared, but not defined in {where}", "", hint)
 
 
 def _cannot_link(error: LibbpfError, objects: Sequence[tuple[Path, bytes]]) -> CompileError:
@@ -251,7 +272,7 @@ def _cannot_link(error: LibbpfError, objects: Sequence[tuple[Path, bytes]]) -> C
     source = objects[-1][0]
     clash = re.search(r"conflicting non-weak symbol #\d+ \((.+)\)", error.log)
     if clash:
-        first = next((source for source, data in objects if clash[1] in _defined(data)), source)
+        first = next((source for source, data in objects if clash[1] in _symbols(data, defined=True)), source)
         hint = "make one of them static, or declare it with extern there and define it once"
         return CompileError(f"{clash[1]} is defined in both {first} and {source}", "", hint)
     unlike = re.search(r"non-identical contents of section '(.+)'", error.log)
@@ -262,8 +283,9 @@ def _cannot_link(error: LibbpfError, objects: Sequence[tuple[Path, bytes]]) -> C
     return CompileError(f"{source} does not fit to the sources before it: {detail}", "", "build it alone to see that it compiles")
 
 
-def _defined(data: bytes) -> set[str]:
-    """Return the names of the global symbols that an object defines."""
+def _symbols(data: bytes, defined: bool) -> set[str]:
+    """Return the names of the global and weak symbols that an object defines, or of those that it only refers to."""
     table = ELFFile(BytesIO(data)).get_section_by_name(".symtab")
-    symbols = table.iter_symbols() if isinstance(table, SymbolTableSection) else ()
-    return {each.name for each in symbols if each["st_info"]["bind"] == "STB_GLOBAL" and each["st_shndx"] != "SHN_UNDEF"}
+    symbols = [each for each in table.iter_symbols() if each.name] if isinstance(table, SymbolTableSection) else []
+    bound = [each for each in symbols if each["st_info"]["bind"] in ("STB_GLOBAL", "STB_WEAK")]
+    return {each.name for each in bound if (each["st_shndx"] != "SHN_UNDEF") == defined}

@@ -16,13 +16,14 @@ from ecli_packager.errors import CompileError
 from ecli_packager.layout import layout
 from ecli_packager.meanings import Meanings
 from ecli_packager.names import find_type
+from ecli_packager.sampling import STACK_TRACE_MAP_TYPE, is_histogram, kind_of_result, results, sampled_maps, stack_members
 from ecli_packager.tags import Said
-from ecli_runtime.btf import Array, Btf, Composite, Enum, Int, Qualifier, Typedef
+from ecli_runtime.btf import Array, Btf, Composite, Enum, Qualifier, Typedef
 from ecli_runtime.decode.plan import make_plan
 from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.errors import OptionError
 from ecli_runtime.globals import KCONFIG, Global, find_globals, is_settable, pack_value
-from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenMap, OpenObject, Program
+from ecli_runtime.libbpf.object import OpenMap, OpenObject, Program
 from ecli_runtime.opening import LOST_SUFFIX
 from ecli_schemas.annotations import ANNOTATIONS
 from ecli_schemas.checks import Mismatch
@@ -34,10 +35,7 @@ if TYPE_CHECKING:
 
 DEFAULT_INTERVAL_MS = 1000
 
-# Maps whose entries mean something to a reader: hash, array, their per-CPU and LRU kinds (enum bpf_map_type).
-_READABLE_MAP_TYPES = frozenset((1, 2, 5, 6, 9, 10))
 _NOT_OFFERED = ("LINUX_KERNEL_VERSION", "LINUX_HAS_BPF_COOKIE", "LINUX_HAS_SYSCALL_WRAPPER")  # libbpf's own, in .kconfig
-_STACK_TRACE_MAP_TYPE = 7
 _ATTACH_WORDS = (*ATTACH_NUMBERS, *ATTACH_OBJECTS)
 
 
@@ -114,6 +112,7 @@ def describe(
     declared: Declarations,
     sources: Sources,
     emptied: Callable[[], frozenset[str]] = frozenset,
+    written: Callable[[], frozenset[str]] = frozenset,
 ) -> Package:
     """Return the package of a linked object.
 
@@ -125,6 +124,7 @@ def describe(
         declared: What the author's files declare.
         sources: The author's files.
         emptied: Returns the maps that programs delete entries of.
+        written: Returns the global variables that programs write to.
 
     Raises:
         AnnotationError: An annotation cannot be understood.
@@ -133,7 +133,9 @@ def describe(
     with OpenObject.open(data, object_name) as opened:
         btf = opened.btf
         comments = {each.name: sources.comment(declared, each.name) for each in opened.maps}
-        samples, stacks = _samples(opened, emptied), any(each.type == _STACK_TRACE_MAP_TYPE for each in opened.maps)
+        found = _results(opened, declared, sources, written)
+        samples = sampled_maps(opened, emptied, bool(found))
+        stacks = any(each.type == STACK_TRACE_MAP_TYPE for each in opened.maps)
         specs = tuple(_map_spec(each, btf, comments[each.name], samples, stacks) for each in opened.maps)
         meanings = Meanings(declared, sources)
         return Package(
@@ -141,13 +143,14 @@ def describe(
             object_name=object_name,
             object=data,
             doc=_doc(btf, data, declared, sources),
-            options=tuple(_options(opened, declared, sources)),
+            options=tuple(option for option in _options(opened, declared, sources) if option.name not in found),
             maps=specs,
             programs=tuple(_program_spec(program, sources.comment(declared, program.name)) for program in opened.programs),
             exports=tuple(
                 Export(map_name, tuple(_event_type(btf, each, meanings) for each in names)) for map_name, names in types.items()
             ),
             meanings=dict(_of_sampled(opened.maps, specs, btf, meanings)),
+            results=found,
             format=1,
         )
 
@@ -248,54 +251,31 @@ def _annotation(comment: Comment, word: str) -> Any:
         raise comment.error(word, mismatch.message, f"for example: @{word} {example}", key) from None
 
 
-def _samples(opened: OpenObject, emptied: Callable[[], frozenset[str]]) -> frozenset[str]:
-    """Return the maps that are read periodically although nothing says so.
-
-    Those whose value is a histogram, and those whose key refers to a map of stack traces (a profile); else, where no events come
-    through any map, all whose entries mean something. Of those, entries that programs delete again are what is under way, not
-    what came out: they are read only if they say by which stack, or if there is nothing else.
-    """
-    maps = [each for each in opened.maps if not each.data_section and each.type in _READABLE_MAP_TYPES]
-    histograms = frozenset(each.name for each in maps if _is_histogram(opened.btf, each.btf_value_type_id))
-    if any(each.type == _STACK_TRACE_MAP_TYPE for each in opened.maps):
-        histograms |= frozenset(each.name for each in maps if _stack_members(opened.btf, each.btf_key_type_id))
-    if histograms or any(each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY) for each in opened.maps):
-        return histograms
-    shown = frozenset(each.name for each in maps if each.btf_key_type_id and each.btf_value_type_id)
-    if len(shown) < 2:
-        return shown
-    by_stack = frozenset(each.name for each in maps if _stack_members(opened.btf, each.btf_value_type_id))
-    return (shown - emptied()) | (shown & by_stack) or shown
-
-
-def _stack_members(btf: Btf, type_id: int) -> dict[str, str]:
-    """Return which members of a key hold the ids of stack traces: ``kstack``, ``ustack`` → name of the member."""
-    bare = btf.resolve(type_id)[1] if type_id else None
-    found: dict[str, str] = {}
-    for member in bare.members if isinstance(bare, Composite) else ():
-        if "stack" in member.name and isinstance(btf.resolve(member.type_id)[1], Int):
-            found["ustack" if member.name.startswith("u") else "kstack"] = member.name
+def _results(
+    opened: OpenObject, declared: Declarations, sources: Sources, written: Callable[[], frozenset[str]]
+) -> dict[str, Sample]:
+    """Return the global variables that are read periodically: those with results, and those of which ``@sample`` says it."""
+    inferred = {each.name for each in results(opened, written)}
+    found = {}
+    for variable in find_globals(opened.btf):
+        sample = _annotation(sources.comment(declared, variable.name), "sample")
+        if sample is None and variable.name in inferred:
+            sample = Sample(DEFAULT_INTERVAL_MS, kind_of_result(opened.btf, variable))
+        if sample is not None:
+            found[variable.name] = sample
     return found
 
 
 def _map_spec(each: OpenMap, btf: Btf, comment: Comment, samples: frozenset[str], stacks: bool) -> MapSpec:
     sample = _annotation(comment, "sample")
     if sample is None and each.name in samples:
-        histogram = _is_histogram(btf, each.btf_value_type_id)
+        histogram = is_histogram(btf, each.btf_value_type_id)
         sample = Sample(DEFAULT_INTERVAL_MS, "log2_hist" if histogram else "default_kv")
     stack_trace = _annotation(comment, "intepreter")
     # Without a map of stack traces, a member of that name is something else: how long a stack is that the key holds itself.
-    if sample is not None and stack_trace is None and stacks and (members := _stack_members(btf, each.btf_key_type_id)):
+    if sample is not None and stack_trace is None and stacks and (members := stack_members(btf, each.btf_key_type_id)):
         stack_trace = StackTrace().replace(**members)
     return MapSpec(each.name, each.ident, mmaped=bool(each.data_section), sample=sample, stack_trace=stack_trace)
-
-
-def _is_histogram(btf: Btf, type_id: int) -> bool:
-    """Tell whether a map's value is a struct with an array named ``slots``, the field's convention for a log2 histogram."""
-    if not type_id:
-        return False
-    _, bare = btf.resolve(type_id)
-    return isinstance(bare, Composite) and any(member.name == "slots" for member in bare.members)
 
 
 def _program_spec(program: Program, comment: Comment) -> ProgramSpec:

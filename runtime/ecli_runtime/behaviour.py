@@ -287,14 +287,14 @@ def relocated_instructions(data: bytes, sections: Mapping[int, CodeSection]) -> 
         BtfError: The relocations, or the types that they speak of, are.
     """
     from ecli_runtime.btf import Btf
-    from ecli_runtime.btf_ext import CORE_RELOCATIONS, read_records
+    from ecli_runtime.core.records import relocations
 
     types = section_bytes(data, ".BTF")
     if types is None:
         return set()
     found: dict[str, set[int]] = {}
-    for name, records in read_records(data, Btf(types), CORE_RELOCATIONS):
-        found.setdefault(name, set()).update(byte_offset // 8 for byte_offset, *_rest in records)
+    for each in relocations(data, Btf(types)):
+        found.setdefault(each.section, set()).add(each.byte_offset // 8)
     return {(section.index, index) for section in sections.values() for index in found.get(section.name, ())}
 
 

@@ -450,6 +450,13 @@ class Btf:
         found = (self.string(self._unpack("I", self._types, self._offsets[i])[0]) for i in self._of_kind(*kinds))
         return [name for name in found if name]
 
+    def named(self, *kinds: int) -> Iterator[tuple[int, str]]:
+        """Walk id and name of all types of these kinds that have a name."""
+        for type_id in self._of_kind(*kinds):
+            (name_at,) = self._unpack("I", self._types, self._offsets[type_id])
+            if name_at:
+                yield type_id, self.string(name_at)
+
     def data_sections(self) -> Iterator[DataSection]:
         """Walk the data sections."""
         for type_id in self._of_kind(KIND_DATASEC):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import re
@@ -9,7 +10,16 @@ import resource
 
 from ecli_runtime.libbpf import log
 from ecli_runtime.libbpf._ffi import lib
-from ecli_runtime.permissions import CAPABILITIES, held_capabilities, hint_for_missing, hint_for_refusal, missing, read_text
+from ecli_runtime.mounts import hint_for_tracefs
+from ecli_runtime.permissions import (
+    CAPABILITIES,
+    advice_for_missing,
+    advice_for_refusal,
+    held_capabilities,
+    lockdown,
+    missing,
+    read_text,
+)
 from ecli_schemas.errors import EcliError
 from ecli_schemas.record import Record
 
@@ -41,6 +51,7 @@ class Finding(Record):
 
 
 _BTF = "/sys/kernel/btf/vmlinux"
+_FTRACE_ENABLED = "/proc/sys/kernel/ftrace_enabled"
 _MIN_RELEASE = (5, 8)  # ring buffers (457f44363a88)
 _UNCHARGED_RELEASE = (5, 11)  # maps are charged to control groups, not to RLIMIT_MEMLOCK (d5299b67dd59)
 
@@ -66,6 +77,9 @@ def _machine() -> Iterator[Finding]:
     yield _libbpf()
     yield _kernel_btf()
     yield _jit()
+    if read_text(_FTRACE_ENABLED) == "0":
+        detail = "0: fentry, fexit, LSM and kprobe.multi programs cannot be attached"
+        yield Finding("machine", "kernel.ftrace_enabled", "gap", detail, "sysctl kernel.ftrace_enabled=1")
     config = _kernel_config()
     for option, what in _OPTIONS.items():
         if config is None:
@@ -143,16 +157,19 @@ def _rights() -> Iterator[Finding]:
     else:
         verdict: Verdict = "stop" if "CAP_BPF" in absent else "gap"
         lost = "; ".join(f"{name}: {_WHAT_FOR[name]}" for name in absent)
-        yield Finding("rights", "capabilities", verdict, f"without {lost}", hint_for_missing(absent))
+        yield Finding("rights", "capabilities", verdict, f"without {lost}", advice_for_missing(absent))
+    for name, lost in _WHAT_SOME_NEED.items():
+        if not _has(name):
+            yield Finding("rights", name, "gap", f"without it {lost}", advice_for_missing([name]))
     is_admin = _has("CAP_SYS_ADMIN")
-    lockdown = re.search(r"\[(\w+)\]", read_text("/sys/kernel/security/lockdown"))
-    if lockdown is None:
+    mode = lockdown()
+    if not mode:
         hint = "mount -t securityfs securityfs /sys/kernel/security"
         yield Finding("rights", "lockdown", "unknown", "securityfs is not mounted", hint)
     else:
-        strict = lockdown[1] == "confidentiality"
+        strict = mode == "confidentiality"
         hint = "boot without lockdown=confidentiality: it forbids programs to read kernel memory" if strict else ""
-        yield Finding("rights", "lockdown", "gap" if strict else "ok", lockdown[1], hint)
+        yield Finding("rights", "lockdown", "gap" if strict else "ok", mode, hint)
     modules = read_text("/sys/kernel/security/lsm")
     if modules:
         has_bpf = "bpf" in modules.split(",")
@@ -169,6 +186,27 @@ def _rights() -> Iterator[Finding]:
         if value:
             is_bad = value in bad and not is_admin and not _has(remedy)
             yield Finding("rights", name, "gap" if is_bad else "ok", f"{value}{text if is_bad else ''}", hint if is_bad else "")
+    yield _kernel_symbols()
+
+
+def _kernel_symbols() -> Finding:
+    """Tell whether addresses of the kernel have names, which two sysctls and CAP_SYSLOG decide (``kallsyms_show_value``)."""
+    name, value = "kernel.kptr_restrict", read_text("/proc/sys/kernel/kptr_restrict")
+    try:
+        with open("/proc/kallsyms", "rb") as file:
+            is_shown = any(int(line.split()[0], 16) for line, _ in zip(file, range(1000), strict=False))
+    except (OSError, ValueError):
+        return Finding("rights", name, "unknown", "there is no /proc/kallsyms to be read", "")
+    if is_shown:
+        return Finding("rights", name, "ok", value)
+    remedy = "sysctl kernel.kptr_restrict=0 kernel.perf_event_paranoid=1"
+    if value == "2":
+        remedy = "sysctl kernel.kptr_restrict=1, and CAP_SYSLOG"
+    elif not _has("CAP_SYSLOG"):
+        remedy = f"CAP_SYSLOG, or {remedy}"
+    return Finding(
+        "rights", name, "gap", f"{value}: no addresses of kernel symbols, so stacks and addresses have no names", remedy
+    )
 
 
 # What each capability is for; without CAP_BPF nothing runs.
@@ -176,6 +214,11 @@ _WHAT_FOR = {
     "CAP_BPF": "all programs and maps",
     "CAP_PERFMON": "probes, tracepoints, perf events and whatever reads kernel memory",
     "CAP_NET_ADMIN": "programs of interfaces, sockets and control groups",
+}
+# Programs of few kinds take more.
+_WHAT_SOME_NEED = {
+    "CAP_SYS_ADMIN": 'no uprobes and no USDT probes, but for SEC("uprobe.multi"), and no --stats and --max-overhead',
+    "CAP_NET_RAW": "no socket filters",
 }
 # What matters only to those who are not root. (name, file, values that refuse, what they mean, what lifts that, what to do)
 _SYSCTLS = (
@@ -186,14 +229,6 @@ _SYSCTLS = (
         ": no perf events of the kernel, probes included",
         "CAP_PERFMON",
         "CAP_PERFMON",
-    ),
-    (
-        "kernel.kptr_restrict",
-        "/proc/sys/kernel/kptr_restrict",
-        "12",
-        ": no addresses of kernel symbols, so stacks and addresses have no names",
-        "CAP_SYSLOG",
-        "CAP_SYSLOG, or sysctl kernel.kptr_restrict=1 with it, 0 without",
     ),
     (
         "kernel.unprivileged_bpf_disabled",
@@ -217,14 +252,18 @@ def _mounts() -> Iterator[Finding]:
     mounted = {line.split()[2]: line.split()[1] for line in read_text("/proc/self/mounts").splitlines()}
     for kind, what, otherwise in (
         ("tracefs", "/sys/kernel/tracing", "a run that needs it mounts it for itself alone"),
-        ("bpf", "/sys/fs/bpf", "only pins need it"),
+        ("bpf", "/sys/fs/bpf", "only pins and tokens need it"),
         ("cgroup2", "/sys/fs/cgroup", "programs of control groups need it"),
     ):
         place = mounted.get(kind)
-        is_needed = kind == "cgroup2"
-        verdict: Verdict = "ok" if place or not is_needed else "gap"
-        hint = "" if verdict == "ok" else f"mount -t {kind} {kind} {what}"
-        yield Finding("mounts", kind, verdict, f"at {place}" if place else f"not mounted; {otherwise}", hint)
+        detail, hint = f"at {place}", ""
+        if place and kind == "tracefs" and not os.access(f"{place}/events", os.X_OK):
+            detail, hint = f"at {place}, and cannot be read: tracepoints need it", hint_for_tracefs()
+        elif not place:
+            detail = f"not mounted; {otherwise}"
+            can_do_without = kind == "bpf" or (kind == "tracefs" and _has("CAP_SYS_ADMIN"))
+            hint = "" if can_do_without else f"mount -t {kind} {kind} {what}"
+        yield Finding("mounts", kind, "gap" if hint else "ok", detail, hint)
 
 
 # --- types of programs and maps ---
@@ -283,7 +322,8 @@ def _types(topic: str, types: dict[int, str], probe: object) -> Iterator[Finding
         if result == 1:
             yield Finding(topic, name, "ok", "loads" if topic == "programs" else "can be made")
         elif result == 0:
-            hint = f"a newer kernel, or one that is built with it; else {hint_for_refusal()}"
-            yield Finding(topic, name, "gap", "refused", hint)
+            refusal = advice_for_refusal([number] if topic == "programs" else [])
+            yield Finding(topic, name, "gap", "refused", f"a newer kernel, or one that is built with it; else {refusal}")
         else:
-            yield Finding(topic, name, "unknown", os.strerror(-result), "run it as root (sudo)" if -result == 1 else "")
+            hint = advice_for_refusal([number] if topic == "programs" else []) if -result == errno.EPERM else ""
+            yield Finding(topic, name, "unknown", os.strerror(-result), hint)

@@ -12,7 +12,6 @@ from bisect import bisect_right
 from itertools import islice
 
 from ecli_runtime.btf import Btf
-from ecli_runtime.btf_ext import LINE_INFO, read_records
 from ecli_runtime.code import code_sections, instruction_layout, section_bytes
 from ecli_runtime.errors import BtfError
 from ecli_schemas.record import Record
@@ -26,8 +25,10 @@ if TYPE_CHECKING:
 
     Place: TypeAlias = tuple[int, int]  # index of a section, byte offset in it
 
+_MAGIC = 0xEB9F  # include/uapi/linux/btf.h
 _CALL, _LOAD_ADDRESS, _PSEUDO_CALL = 0x85, 0x18, 1
 _LINE_SHIFT = 10  # BPF_LINE_INFO_LINE_NUM, include/uapi/linux/bpf.h: below it is the column
+_MAX_TEXT_LENGTH = 200
 _MAX_INSTRUCTION_COUNT = 1 << 20  # the kernel takes a million (BPF_COMPLEXITY_LIMIT_INSNS)
 
 
@@ -37,7 +38,7 @@ class SourceLine(Record):
     Attributes:
         file: Its file, as the compiler was given it, without directories if they are absolute.
         number: Its number, from 1.
-        text: What is in it.
+        text: What is in it, cut after 200 letters.
     """
 
     file: str
@@ -65,8 +66,34 @@ class SourceLines:
         types = section_bytes(data, ".BTF")
         self._btf = None if types is None else Btf(types)
         self._lines: dict[str, list[tuple[int, int, int, int]]] = {}  # section → (byte offset, file, text, line and column)
-        for name, records in () if self._btf is None else read_records(data, self._btf, LINE_INFO):
-            self._lines.setdefault(name, sorted(records))
+        try:
+            self._read(section_bytes(data, ".BTF.ext") or b"")
+        except struct.error as error:
+            raise BtfError("the line information of the package's object is damaged", "build the package again") from error
+
+    def _read(self, raw: bytes) -> None:
+        """Read ``struct btf_ext_header`` and the records of ``struct bpf_line_info`` (Documentation/bpf/btf.rst, 4.2)."""
+        prefix = self._layout[0]
+        if self._btf is None or len(raw) < 24:
+            return
+        magic, _version, _flags, header_size, _, _, at, size_bytes = struct.unpack_from(prefix + "HBBIIIII", raw)
+        if magic != _MAGIC or not size_bytes:
+            return
+        at += header_size
+        end = min(at + size_bytes, len(raw))
+        (record_size,) = struct.unpack_from(prefix + "I", raw, at)
+        at += 4
+        record = struct.Struct(prefix + "IIII")
+        if record_size < record.size:
+            raise struct.error
+        while at < end:
+            name_at, count = struct.unpack_from(prefix + "II", raw, at)
+            at += 8
+            if count > (end - at) // record_size:
+                raise struct.error
+            found = sorted(record.unpack_from(raw, at + index * record_size) for index in range(count))
+            self._lines.setdefault(self._btf.string(name_at), found)
+            at += count * record_size
 
     def of_program(self, section: str, name: str) -> Lines | None:
         """Return the lines of a program; ``None`` if it is not to be found.
@@ -95,7 +122,7 @@ class SourceLines:
         except BtfError:
             return None
         short = os.path.basename(file) if file.startswith("/") else os.path.normpath(file)
-        return SourceLine(short, position >> _LINE_SHIFT, text.strip())
+        return SourceLine(short, position >> _LINE_SHIFT, text.strip()[:_MAX_TEXT_LENGTH])
 
 
 class Lines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 
 from ecli_runtime.errors import BtfError, EcliError, LibbpfError, UnsupportedFeatureError, describe_errno
@@ -38,6 +39,9 @@ def explain_load_failure(error: LibbpfError, data: bytes, programs: Sequence[Pro
             f"the file that should hold the kernel's BTF cannot be used: {describe_errno(error.errno)}",
             "--kernel-btf takes a copy of /sys/kernel/btf/vmlinux, or an ELF file with a .BTF section",
         )
+    token = re.search(r"failed \(\S+\) to (?:open BPF FS mount|create BPF token).* '([^']*)'(?!, skipping)", text)
+    if token:
+        return _of_token(error, token[1])
     function = re.search(r"prog '([^']*)': failed to find kernel BTF type ID of '([^']*)'", text)
     if function:
         from ecli_runtime.attach.functions import hint_for_function
@@ -51,6 +55,21 @@ def explain_load_failure(error: LibbpfError, data: bytes, programs: Sequence[Pro
         or _of_map(error, maps)
         or _of_anything(error, {each.name: each.section for each in programs})
     )
+
+
+# Why there is no token (bpf_token_create in kernel/bpf/token.c).
+_TOKEN_HINTS = {
+    errno.EINVAL: "it takes Linux 6.9, and the place where a BPF file system is mounted",
+    errno.ENOENT: "that file system delegates nothing: it is mounted with delegate_cmds, delegate_maps and so on",
+    errno.EPERM: "it takes CAP_BPF in the user namespace, and a BPF file system that was made for that namespace",
+    errno.EOPNOTSUPP: "a token is for user namespaces (containers): outside, give the process CAP_BPF itself",
+}
+
+
+def _of_token(error: LibbpfError, path: str) -> EcliError:
+    message = f"--token: {path} gives no BPF token: {describe_errno(error.errno)}"
+    hint = _TOKEN_HINTS.get(error.errno, _ALL) if os.path.exists(path) else "there is no such file or directory"
+    return LibbpfError(error.function, error.errno, error.log, message, hint)
 
 
 def _of_verifier(error: LibbpfError, data: bytes, programs: Sequence[Program]) -> EcliError | None:

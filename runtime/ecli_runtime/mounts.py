@@ -88,14 +88,25 @@ def with_tracefs(action: Callable[[], None]) -> None:
 
 
 def cgroup2_mounts() -> list[str]:
-    """Return where control groups of version 2 are mounted; the uppermost mount of each directory counts (proc(5), mountinfo)."""
-    kinds = {}
+    """Return where control groups of version 2 are mounted and not hidden by another mount (proc(5), mountinfo)."""
+    found = []
     with open("/proc/thread-self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             before, _, after = line.partition(" - ")
-            directory = before.split(" ")[4].replace("\\040", " ")
-            kinds[directory] = after.partition(" ")[0]
-    return [directory for directory, kind in kinds.items() if kind == "cgroup2"]
+            device, _root, directory = before.split(" ")[2:5]
+            directory = directory.replace("\\040", " ")
+            if after.startswith("cgroup2 ") and _device(directory) == device:
+                found.append(directory)
+    return list(dict.fromkeys(found))
+
+
+def _device(path: str) -> str:
+    """Return the device of the file system that is to be seen at a path; empty text if nothing is."""
+    try:
+        number = os.stat(path).st_dev
+    except OSError:
+        return ""
+    return f"{os.major(number)}:{os.minor(number)}"
 
 
 def with_cgroup2(action: Callable[[], None]) -> None:

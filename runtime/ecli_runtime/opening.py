@@ -44,6 +44,7 @@ class OpenSession:
     Args:
         package: The package; what it says about its object is checked here.
         kernel_btf: File to take the kernel's BTF from instead of the running kernel's own.
+        token: BPF file system that gives the right to load, where the process has it not.
 
     Attributes:
         raw: Values are shown as they are, whatever they mean; until it is loaded this may be set.
@@ -56,14 +57,14 @@ class OpenSession:
         ObjectError: libbpf cannot open the object.
     """
 
-    def __init__(self, package: Package, kernel_btf: str | None = None) -> None:
+    def __init__(self, package: Package, kernel_btf: str | None = None, token: str | None = None) -> None:
         self.package = package
         self.raw = False
         self.interval_ms: int | None = None
         self.chosen: dict[str, Json] = {}
         self.page_counts: dict[str, int] = {}
         self._loading: LoadingSession | None = None
-        self._object = OpenObject.open(package.object_for(os.uname().machine), package.object_name, kernel_btf)
+        self._object = OpenObject.open(package.object_for(os.uname().machine), package.object_name, kernel_btf, token)
         try:
             self._globals = {each.name: each for each in find_globals(self._object.btf)}
             self._maps = _match_maps(package, self._object.maps)
@@ -189,6 +190,7 @@ class OpenSession:
 
     def _has_sources(self) -> bool:
         sampled = any(spec.sample is not None for spec in self._maps.values())
+        sampled = sampled or bool(self.package.results)
         return sampled or any(each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY) for each in self._object.maps)
 
     def close(self) -> None:

@@ -21,6 +21,14 @@ class Owned:
 
     closing_takes: tuple[int, ...] = ()
 
+    @property
+    def pinnable_fd(self) -> int | None:
+        """Descriptor of what can be pinned, or ``None``."""
+        return None
+
+    def stay(self) -> None:
+        """Let closing it leave attached what is pinned."""
+
     def __init__(self, handle: int) -> None:
         self._handle: int | None = handle
 

@@ -58,36 +58,47 @@ def held_capabilities() -> int:
     return int(found[1], 16) if found else 0
 
 
-def hint_for_missing(absent: Iterable[str]) -> str:
+def lockdown() -> str:
+    """Return the mode of lockdown, ``none``, ``integrity`` or ``confidentiality``; empty text where that is not to be seen."""
+    found = re.search(r"\[(\w+)\]", read_text(_SECURITY + "lockdown"))
+    return found[1] if found else ""
+
+
+def advice_for_missing(absent: Iterable[str]) -> str:
     """Return what to do about capabilities that are not there."""
-    names = " and ".join(absent)
-    return f"run it as root (sudo), or with {names}; `ecli-py doctor` shows what there is"
+    return f"run it as root (sudo), or with {' and '.join(absent)}"
 
 
-def hint_for_refusal(types: Iterable[int] = (2, 3)) -> str:
+def hint_for_missing(absent: Iterable[str]) -> str:
+    """Return the same for an error, with where to find more."""
+    return f"{advice_for_missing(absent)}; `ecli-py doctor` shows what there is"
+
+
+def advice_for_refusal(types: Iterable[int] = ()) -> str:
     """Return what to try when the kernel refuses with EPERM: to become root, or what refuses even root.
 
     Args:
         types: Types of the programs concerned, ``enum bpf_prog_type``.
     """
-    needed = needed_for(types)
-    absent = missing(needed)
+    absent = missing(needed_for(types))
     if absent:
-        return hint_for_missing(absent)
+        return advice_for_missing(absent)
     if read_text("/proc/self/uid_map").split() != ["0", "0", "4294967295"]:
         return (
             "root of a user namespace (a container) may not do this: run it outside, in a privileged container, or with "
             "--token PATH of a bpffs that delegates it"
         )
-    modules, lockdown = read_text(_SECURITY + "lsm"), re.search(r"\[(\w+)\]", read_text(_SECURITY + "lockdown"))
+    modules, mode = read_text(_SECURITY + "lsm"), lockdown()
     found = [f"security modules here: {modules}"] if modules else []
-    if lockdown and lockdown[1] != "none":
-        found.append(f"lockdown: {lockdown[1]}")
+    if mode not in ("", "none"):
+        found.append(f"lockdown: {mode}")
     told = f" ({'; '.join(found)})" if found else f"; {_SECURITY}lsm lists the modules where securityfs is mounted"
-    return (
-        f"it is not the lack of privileges: a security module or a lockdown of this kernel refuses{told}; `ecli-py doctor` shows "
-        "which types it takes"
-    )
+    return f"it is not the lack of privileges: a security module or a lockdown of this kernel refuses{told}"
+
+
+def hint_for_refusal(types: Iterable[int] = ()) -> str:
+    """Return the same for an error, with where to find more."""
+    return f"{advice_for_refusal(types)}; `ecli-py doctor` shows what there is"
 
 
 def explain_refusal(error: LibbpfError, programs: Mapping[str, tuple[str, int]], maps: Mapping[str, int]) -> LibbpfError:

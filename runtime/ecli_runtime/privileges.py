@@ -7,17 +7,22 @@ What stays works by descriptors: the kernel asks who opened them, not who reads 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import sys
 
-from ecli_runtime.libbpf._ffi import CapData, CapHeader, libc
+from ecli_runtime.libbpf._ffi import CapData, CapHeader, lib, libc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import BinaryIO
 
 # Bits of include/uapi/linux/capability.h.
-CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_BPF = 12, 21, 39
+CAP_DAC_READ_SEARCH, CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_BPF = 2, 12, 21, 39
+# What it takes to name the functions of other users' processes: to see their maps and root directories, to open map_files, and to
+# search that directory and read what is there: CAP_SYS_PTRACE, CAP_CHECKPOINT_RESTORE (Linux 5.9), CAP_DAC_READ_SEARCH.
+TO_READ_PROCESSES = (19, 40, CAP_DAC_READ_SEARCH)
 _VERSION_3 = 0x20080522  # _LINUX_CAPABILITY_VERSION_3: two words of each set
 _SET_NO_NEW_PRIVS = 38  # PR_SET_NO_NEW_PRIVS, include/uapi/linux/prctl.h
 _KALLSYMS = "/proc/kallsyms"
@@ -25,18 +30,19 @@ _KALLSYMS = "/proc/kallsyms"
 _held: dict[str, int] = {}
 
 
-def give_up(keep: Iterable[int], still_works: Callable[[], bool]) -> None:
+def give_up(keep: Iterable[int]) -> None:
     """Give up all capabilities of this thread but some, and let no program that it starts get any.
 
+    Two are kept also where trying shows that nothing works without: CAP_BPF, and CAP_DAC_READ_SEARCH.
+
     Args:
-        keep: Bits of those that are needed to detach.
-        still_works: Tells whether maps can still be read. Before Linux 5.19 (c8644cd0efe7), bpf(2) itself asks for CAP_BPF where
-            ``kernel.unprivileged_bpf_disabled`` is set, also for maps that are open; then CAP_BPF is kept.
+        keep: Bits of those that are still needed.
 
     Raises:
         OSError: The kernel refused.
     """
     _hold(_KALLSYMS)
+    places = [place for place in _own_places() if _is_readable(place)]
     libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     header = CapHeader(version=_VERSION_3)
     held = (CapData * 2)()
@@ -44,8 +50,10 @@ def give_up(keep: Iterable[int], still_works: Callable[[], bool]) -> None:
     permitted = held[0].permitted | held[1].permitted << 32
     kept = sum(1 << bit for bit in set(keep)) & permitted
     _set(header, kept, permitted)
-    if not still_works():
+    if not _may_ask():
         kept |= (1 << CAP_BPF) & permitted or (1 << CAP_SYS_ADMIN) & permitted
+    if not all(map(_is_readable, places)):
+        kept |= (1 << CAP_DAC_READ_SEARCH) & permitted
     _set(header, kept, kept)
 
 
@@ -56,6 +64,29 @@ def _set(header: CapHeader, effective: int, permitted: int) -> None:
         CapData(effective >> high, permitted >> high, 0),
     )
     libc.capset(ctypes.byref(header), words)  # what is no longer permitted is no longer ambient either
+
+
+def _may_ask() -> bool:
+    """Tell whether bpf(2) answers, also about what is open.
+
+    Before Linux 5.19 (c8644cd0efe7) it asks for CAP_BPF first of all, if ``kernel.unprivileged_bpf_disabled`` is set.
+    """
+    key = ctypes.create_string_buffer(1)
+    return bool(lib.bpf_map_get_next_key(-1, None, key) != -errno.EPERM)
+
+
+def _own_places() -> set[str]:
+    """Return where modules come from that are imported later. The first is where the script is, or the working directory."""
+    return {os.path.dirname(__file__), os.path.dirname(os.__file__), *sys.path[1:]}
+
+
+def _is_readable(directory: str) -> bool:
+    """Tell whether a directory can be listed and its files opened: one in somebody's home may not, by root without rights."""
+    try:
+        os.close(os.open(f"{directory}/.", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def _hold(path: str) -> None:

@@ -10,6 +10,7 @@ from ecli_runtime.decode.choose import make_chooser
 from ecli_runtime.libbpf.object import MAP_TYPE_RINGBUF
 from ecli_runtime.mounts import with_tracefs
 from ecli_runtime.opening import DEFAULT_LATENCY_MS
+from ecli_runtime.privileges import TO_READ_PROCESSES, give_up
 from ecli_runtime.read.ringbuf import RingBuffer
 from ecli_runtime.read.sampler import Sampler
 from ecli_runtime.stream import (
@@ -81,6 +82,7 @@ class Session:
         self._flowing = False
         self._looked = 0.0
         self._closed = False
+        self._pinned = False
         self._started = time.monotonic()
         self._seconds: float | None = None
         self.delivered = 0
@@ -99,7 +101,11 @@ class Session:
             raise
 
     def _open_source(self, source: Source) -> None:
-        loaded_map = self._maps[source.name]
+        name = source.name
+        if source.region is not None:
+            section = source.region.section
+            name = next(each.name for each in self._object.maps if each.data_section == section)
+        loaded_map = self._maps[name]
         if source.sample is not None:
             self._samplers.append(Sampler(source, source.sample, loaded_map, self._object.maps))
             return
@@ -126,18 +132,30 @@ class Session:
         else:
             attach_all()
 
+    def pin(self, directory: str) -> None:
+        """Pin all links and maps in a directory of a BPF file system: the programs stay attached when this is closed.
+
+        Raises:
+            EcliError: Something cannot be pinned; then nothing is.
+        """
+        from ecli_runtime.pins import pin_all
+
+        named = ((name, link) for name, links in self._links_of.items() for link in links)
+        pin_all(directory, named, self._object.maps)
+        self._pinned = True
+
     def give_up_privileges(self) -> None:
         """Give up the capabilities that nothing needs any more, on this thread and those that it makes from now on.
+
+        Those that detaching takes are kept, and, where stack traces are to be shown, those that reading other processes takes.
 
         Raises:
             OSError: The kernel refused.
         """
-        from ecli_runtime.privileges import give_up
-
-        give_up([bit for link in self._links for bit in link.closing_takes], self._can_read_maps)
-
-    def _can_read_maps(self) -> bool:
-        return all(each.is_permitted() for each in self._object.maps[:1])
+        keep = {bit for link in self._links for bit in link.closing_takes}
+        if any(source.stacks is not None for source in self.sources):
+            keep.update(TO_READ_PROCESSES)
+        give_up(keep)
 
     def _read_iterators(self) -> Iterator[TextLines]:
         if self._hooks.has_iterators:
@@ -227,6 +245,8 @@ class Session:
         while True:
             before = self._received + self._undecoded
             yield from self._drain()
+            if self._pinned:  # more may come for ever
+                break
             if before == self._received + self._undecoded:
                 # A program that was detached while it ran may hold up what others have sent, until it has sent its own.
                 if not patience or not any(reader.buffer.filled for reader in self._readers):

@@ -60,6 +60,10 @@ def _walk(
             index, types = own.get(each.name, shared)
             refs = tuple(_type_ref(package, btf, event_type, index) for event_type in types)
             yield make_source(btf, each.name, refs, tags=tuple(event_type.tag for event_type in types), raw=raw)
+    if package.results:
+        from ecli_runtime.variables import variable_sources
+
+        yield from variable_sources(btf, package.results, raw, interval_ms)
 
 
 def _type_ref(package: Package, btf: Btf, event_type: EventType, export_index: int) -> TypeRef:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ecli_runtime.decode.meaning import with_meanings
-from ecli_runtime.decode.plan import make_event_plan, make_plan, make_plan_of_members
+from ecli_runtime.decode.plan import Plan, make_event_plan, make_plan, make_plan_of_members
 from ecli_runtime.errors import BtfError
 from ecli_schemas.record import Record
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from ecli_runtime.btf import Btf
-    from ecli_runtime.decode.plan import Plan
     from ecli_runtime.read.run import Run
     from ecli_schemas.model import Sample, StackTrace, Tag
 
@@ -36,6 +35,22 @@ class TypeRef(Record):
     meanings: Mapping[str, str] = {}
 
 
+class Region(Record):
+    """The part of a data section that a source is read from.
+
+    Attributes:
+        section: Its name: ``.bss``.
+        byte_offset: Where it begins.
+        count: Elements of an array; 0: it is none.
+        size_bytes: Of an element, or of the whole.
+    """
+
+    section: str
+    byte_offset: int
+    count: int
+    size_bytes: int
+
+
 class Source(Record):
     """A map that events come from, or an iterator.
 
@@ -50,6 +65,7 @@ class Source(Record):
         types: What the plans are made of, in their order.
         lines: It is an iterator, which writes lines of text.
         stacks: Set when the keys of a sampled map refer to stack traces: by which members.
+        region: Set when it is no map of the author's, but global variables of his: where they are.
     """
 
     name: str
@@ -61,6 +77,12 @@ class Source(Record):
     types: tuple[TypeRef, ...] = ()
     lines: bool = False
     stacks: StackTrace | None = None
+    region: Region | None = None
+
+    @property
+    def keyless(self) -> bool:
+        """Its entries are values alone."""
+        return self.sample is not None and bool(self.plans) and not self.plans[0].size_bytes
 
 
 def make_source(
@@ -73,6 +95,7 @@ def make_source(
     tags: tuple[Tag | None, ...] = (),
     raw: bool = False,
     stacks: StackTrace | None = None,
+    region: Region | None = None,
 ) -> Source:
     """Return a source with the plans of its types; of a sampled map these are key and value.
 
@@ -86,12 +109,15 @@ def make_source(
         tags: What tells samples of one size apart.
         raw: Values are shown as they are, whatever they mean.
         stacks: Set when its keys refer to stack traces.
+        region: Set when it is global variables.
 
     Raises:
         BtfError: There is no plan of a type, or values of a sampled map are longer than can be shown.
     """
 
     def plan(ref: TypeRef) -> Plan:
+        if not ref.type_id and not ref.members:  # the key of what has none
+            return Plan("", 0, btf.byteorder, ())
         if ref.members:
             bare = make_plan_of_members(btf, list(ref.members))
         else:
@@ -101,7 +127,7 @@ def make_source(
     plans = tuple(map(plan, types))
     if sample is not None and plans and value_size_bytes > plans[-1].max_size_bytes:
         raise BtfError(f"values of map {name!r} are too long to be shown: {value_size_bytes} bytes")
-    return Source(name, plans, sample, per_cpu, value_size_bytes, tags, types, stacks=stacks)
+    return Source(name, plans, sample, per_cpu, value_size_bytes, tags, types, stacks=stacks, region=region)
 
 
 class Samples:

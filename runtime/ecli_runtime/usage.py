@@ -124,9 +124,10 @@ class Meter:
         except LibbpfError as error:
             if error.errno == errno.EINVAL:  # d46edd671a14
                 raise UnsupportedFeatureError("measuring programs", "Linux 5.8", os.uname().release) from error
-            from ecli_runtime.permissions import hint_for_refusal
+            from ecli_runtime.permissions import hint_for_missing, hint_for_refusal, missing
 
-            hint = "it takes CAP_SYS_ADMIN; " + hint_for_refusal()
+            absent = missing(["CAP_SYS_ADMIN"])
+            hint = hint_for_missing(absent) if absent else hint_for_refusal()
             raise LibbpfError(error.function, error.errno, error.log, "cannot measure programs", hint) from error
         self.restart()
 

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from ecli_runtime.errors import LibbpfError
     from ecli_runtime.line_info import Lines
 
-_NUMBER = r"(?P<number>\d+)"
-_INSTRUCTION = re.compile(rf"{_NUMBER}: (?:\([0-9a-f]{{2}}\) (?P<code>.*?)(?:\s+; .*)?|<(?P<unresolved>.*)>)$")
+_INSTRUCTION = re.compile(r"(?P<number>\d+): (?:\([0-9a-f]{2}\) (?P<code>.*?)(?:\s+; .*)?|<.*>)$")
 # A line that shows registers; that of a jump shows all of them: nothing before it counts any more.
 _STATE = re.compile(r"R(?P<register>\d+)(?:_\w+)?=(?P<value>.*?)(?=\s+(?:R\d+(?:_\w+)?=|fp-?\d+(?:_\w+)?=|refs=|cb$)|$)")
 _WHOLE_STATE = re.compile(r"from \d+ to \d+(?: \([^)]*\))?:|\d+: (?:frame\d+: )?R\d")
@@ -32,6 +31,7 @@ _CHATTER = re.compile(
 # Of two lines the one that says more comes first.
 _BETTER = re.compile("Unreleased reference|invalid access to packet")
 _MOST_SHOWN = 160  # letters of a register's state
+_MOST_LOOKED_AT = 10_000  # lines in search of one
 
 # --- hints ---
 
@@ -149,6 +149,13 @@ _HINTS = (
         "the kernel does not know such an instruction yet: build for an older one, `ecli-py build … -- -mcpu=v2`",
     ),
 )
+# Helper → modes of lockdown in which no program gets it (``security_locked_down`` in kernel/trace/bpf_trace.c).
+_LOCKED = {
+    "bpf_probe_write_user": ("integrity", "confidentiality"),
+    **dict.fromkeys(
+        ("bpf_probe_read", "bpf_probe_read_str", "bpf_probe_read_kernel", "bpf_probe_read_kernel_str"), ("confidentiality",)
+    ),
+}
 _RELEASES = {
     "ringbuf_reserve": "bpf_ringbuf_submit or bpf_ringbuf_discard",
     "ringbuf_reserve_dynptr": "bpf_ringbuf_submit_dynptr or bpf_ringbuf_discard_dynptr",
@@ -238,7 +245,7 @@ class _Log:
         wanted = dict.fromkeys(re.findall(r"\b[rw](\d+)\b", used) + re.findall(r"\bR(\d+)\b", self.reason))
         wanted.pop("10", None)  # the frame pointer is ever the same
         found: dict[str, str] = {}
-        for position in range(self._at - 1, -1, -1):
+        for position in range(self._at - 1, max(self._at - _MOST_LOOKED_AT, -1), -1):
             line = self.lines[position]
             # What an instruction did stands behind a semicolon, or, on older kernels, at the beginning of the next line.
             state = line.partition(" ; ")[2] if " ; " in line else line if not line.startswith("; ") else ""
@@ -259,6 +266,12 @@ class _Log:
         reference = re.match(r"Unreleased reference id=\d+ alloc_insn=(\d+)", self.reason)
         if reference:
             return self._hint_for_reference(int(reference[1]), lines)
+        locked = re.search(r"(?:cannot use helper|unknown func) (bpf_\w+)#", self.reason)
+        if locked and locked[1] in _LOCKED:
+            from ecli_runtime.permissions import lockdown
+
+            if lockdown() in _LOCKED[locked[1]]:
+                return f"lockdown of this kernel ({lockdown()}) forbids {locked[1]}: `ecli-py doctor` shows it; boot without"
         for pattern, hint in _HINTS:
             found = re.search(pattern, self.reason)
             if found:

@@ -454,6 +454,7 @@ _ECLI = record(
     optional("exports", list_of("exports", _EXPORT)),
     optional("options", list_of("options", _OPTION)),
     optional("meanings", mapping_of("an object with maps", mapping_of("an object with key and value", _TEXTS))),
+    optional("results", mapping_of("an object with global variables", _SAMPLE)),
     optional("behaviour", _BEHAVIOUR),
     optional(
         "build",

@@ -280,6 +280,7 @@ class Package(Record):
         arches: Machines that ``object`` is for, as ``uname -m`` names them; empty: all of its byte order.
         objects: Machine → ELF object, for others.
         meanings: Of maps that are read, by their names: ``key`` and ``value`` → path of a member → what it stands for.
+        results: Ours only: global variables that are read periodically as maps are, by their C names.
         behaviour: What the package says that its object can do; a claim until it is compared with the object. ``None``: it
             says nothing.
         format: Version of our own format; ``None`` for a package in upstream's dialect.
@@ -299,6 +300,7 @@ class Package(Record):
     poll_timeout_ms: int = 100
     perf_buffer_page_count: int = 64
     meanings: Mapping[str, Mapping[str, Mapping[str, str]]] = {}
+    results: Mapping[str, Sample] = {}
     behaviour: Behaviour | None = None
     build: Build | None = None
     format: int | None = None

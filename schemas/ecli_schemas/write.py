@@ -211,6 +211,7 @@ def _ecli(package: Package) -> dict[str, Any]:
         exports=tuple(exports),
         options=tuple(map(_option, package.options)),
         meanings={name: {role: dict(said) for role, said in of.items()} for name, of in package.meanings.items()} or None,
+        results={name: _sample(sample) for name, sample in package.results.items()} or None,
         behaviour=_behaviour(package.behaviour) if package.behaviour else None,
         build=_build(package.build) if package.build else None,
     )

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 // A TCP congestion control that keeps the window where it is told, except after a loss.
 // expect:
-// options: window losses
+// options: window
+// results: losses
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>

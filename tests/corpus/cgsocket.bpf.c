@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 // Marks the sockets of a control group, and refuses raw ones with EPERM.
 // expect:
-// options: mark allow_raw refused released
+// options: mark allow_raw
+// results: refused released
 #include <linux/bpf.h>
 #include <asm/errno.h>
 #include <bpf/bpf_helpers.h>

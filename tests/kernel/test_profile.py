@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,41 +12,11 @@ import pytest
 
 import ecli_py
 from tests.cli import Ecli, wait_until
-from tests.machine import missing, need_compiler, need_kernel
 
 pytestmark = pytest.mark.kernel
 
-LOOP = """
-#include <unistd.h>
-volatile unsigned long sum;
-__attribute__((noinline)) void spin_inside(void) { for (unsigned long i = 0; i < 1000000; i++) sum += i; sum++; }
-__attribute__((noinline)) void spin_outside(void) { for (;;) { spin_inside(); sum++; } }
-int main(void) { write(1, "ready", 5); spin_outside(); return 0; }
-"""
 # The software clock: a virtual machine may have no other.
 OPTIONS = ("--attach", "on_tick=software:cpu-clock@99Hz")
-
-
-@pytest.fixture(scope="module")
-def profile(tmp_path_factory: pytest.TempPathFactory, caches: dict[str, str]) -> Path:
-    need_kernel()
-    need_compiler()
-    directory = tmp_path_factory.mktemp("profile")
-    build = Ecli(directory, environment=caches)
-    assert build("init", "profile", "--kind", "profile").status == 0
-    (source,) = directory.rglob("*.bpf.c")
-    outcome = build("build", source, "-o", "profile.json")
-    assert outcome.status == 0, outcome.stderr
-    return directory / "profile.json"
-
-
-@pytest.fixture(scope="module")
-def loop_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = next(filter(None, map(shutil.which, ("gcc", "cc", "clang"))), None) or missing("C compiler (apt-get install gcc)")
-    directory = tmp_path_factory.mktemp("loop")
-    (directory / "loop.c").write_text(LOOP)
-    subprocess.run([compiler, "-O0", "-fno-omit-frame-pointer", "-o", "busyloop", "loop.c"], cwd=directory, check=True)
-    return directory / "busyloop"
 
 
 @pytest.fixture

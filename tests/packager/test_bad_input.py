@@ -34,6 +34,20 @@ def test_no_program(build: Ecli, tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["tool.bpf.c"]
 
 
+@pytest.mark.parametrize(
+    ("declarations", "body"),
+    [
+        ('extern struct {\n\t__uint(type, BPF_MAP_TYPE_RINGBUF);\n} gone SEC(".maps");', "bpf_ringbuf_query(&gone, 0);"),
+        ("int gone(int number);", "return gone(1);"),
+        ("extern int gone;", "return gone;"),
+    ],
+    ids=["map", "function", "variable"],
+)
+def test_what_no_source_defines(build: Ecli, tmp_path: Path, declarations: str, body: str) -> None:
+    path = source(tmp_path, declarations=declarations, body=body)
+    build("build", path).fails("gone is declared, but not defined in ", "the source that defines it", "__ksym")
+
+
 def test_empty_source(build: Ecli, tmp_path: Path) -> None:
     (tmp_path / "tool.bpf.c").touch()
     build("build", "tool.bpf.c").fails("error: ")

@@ -40,7 +40,7 @@ def test_a_program_needs_no_hint(name: str) -> None:
     exports = {each.map or "": sorted(event_type.name for event_type in each.types) for each in package.exports}
     options = sorted(option.name for option in package.options if option.section != ".kconfig")
     tags = {each.name: each.tag.values for export in package.exports for each in export.types if each.tag}
-    assert Expected(exports, options, tags) == expected(name)
+    assert Expected(exports, options, tags, sorted(package.results)) == expected(name)
     data = write_package(package)
     assert read_package(data) == package
     # Upstream ignores what is ours, and finds the same programs, maps and events.

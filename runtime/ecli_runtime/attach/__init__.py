@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
         closing_takes: tuple[int, ...]  # bits of capabilities
 
+        @property
+        def pinnable_fd(self) -> int | None:
+            """Descriptor of what can be pinned, or ``None``."""
+
+        def stay(self) -> None:
+            """Let closing it leave attached what is pinned."""
+
         def close(self) -> None:
             """Detach; a second call does nothing."""
 

@@ -46,6 +46,7 @@ class Filter:
     """A filter that runs a program. Closing it removes it, and clsact if that was made for it and is empty."""
 
     closing_takes: tuple[int, ...] = (CAP_NET_ADMIN,)
+    pinnable_fd = None
 
     @classmethod
     def attach(cls, program: LoadedProgram, ifindex: int, direction: str, where: str) -> Self:
@@ -75,6 +76,9 @@ class Filter:
     def __init__(self, hook: TcHook, handle: int, priority: int, own_clsact: TcHook | None) -> None:
         self._hook, self._handle, self._priority, self._own_clsact = hook, handle, priority, own_clsact
         self._closed = False
+
+    def stay(self) -> None:
+        """Nothing stays: there is nothing to pin."""
 
     def close(self) -> None:
         """Remove it; a second call does nothing, nor one after somebody else has removed it."""

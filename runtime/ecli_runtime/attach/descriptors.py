@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 class Descriptor(Owned):
     """A descriptor, of a link or a socket. Closing it detaches the program, and so does the end of the process."""
 
+    @property
+    def pinnable_fd(self) -> int | None:
+        """The descriptor: the kernel refuses what is no link."""
+        return self.handle
+
     def _destroy(self, handle: int) -> None:
         os.close(handle)
 

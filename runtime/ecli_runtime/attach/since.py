@@ -23,8 +23,21 @@ _SINCE = {
 }
 
 
+# Likewise → option that the kernel must be built with.
+_OPTION = {
+    "lsm": "CONFIG_BPF_LSM",
+    "lsm_cgroup": "CONFIG_BPF_LSM",
+    "netfilter": "CONFIG_NETFILTER_BPF_LINK",
+    **dict.fromkeys(("fentry", "fexit", "fmod_ret", "struct_ops"), "CONFIG_BPF_JIT"),
+    **dict.fromkeys(("cgroup", "cgroup_skb", "sockops"), "CONFIG_CGROUP_BPF"),
+    **dict.fromkeys(("kprobe", "kretprobe", "ksyscall", "uprobe", "uretprobe", "usdt", "tp", "perf_event"), "CONFIG_BPF_EVENTS"),
+}
+
+
 def hint_for_old_kernel(section: str) -> str:
-    """Return what a kernel may be too old for, or nothing."""
+    """Return what a kernel may be too old for, or built without, or nothing."""
     kind = section.partition("/")[0].removesuffix(".s")
     since = _SINCE.get(section) or _SINCE.get(kind)
-    return f'SEC("{section}") needs Linux {since}; `--verbose` shows libbpf\'s whole log' if since else ""
+    option = _OPTION.get(kind)
+    needs = [f"Linux {since}"] * bool(since) + [f"a kernel that is built with {option}"] * bool(option)
+    return f'SEC("{section}") needs {" and ".join(needs)}; `ecli-py doctor` shows what this kernel takes' if needs else ""

@@ -118,6 +118,7 @@ class _InMap:
     """A program that a map of sockets owns, as we own the map. Closing takes it out again."""
 
     closing_takes: tuple[int, ...] = (CAP_NET_ADMIN,)  # bpf_prog_detach asks for it before Linux 5.8
+    pinnable_fd = None
 
     @classmethod
     def attach(cls, program: LoadedProgram, map_fd: int, name: str) -> Self:
@@ -131,6 +132,9 @@ class _InMap:
     def __init__(self, program_fd: int, map_fd: int, kind: int) -> None:
         self._arguments = (program_fd, map_fd, kind)
         self._closed = False
+
+    def stay(self) -> None:
+        """Nothing stays: there is nothing to pin."""
 
     def close(self) -> None:
         """Take it out, while the object is open; a second call does nothing."""

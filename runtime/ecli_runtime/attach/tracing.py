@@ -134,7 +134,7 @@ def explained(error: AttachError, program: LoadedProgram) -> AttachError:
     elif error.errno == errno.EACCES and program.type == _TRACEPOINT:
         hint = _hint_for_refusal()
     elif error.errno == errno.EBUSY:
-        hint = "the function takes no more programs, or is patched by somebody else"
+        hint = "the function takes no more programs, or is patched by somebody else; `sysctl kernel.ftrace_enabled` must be 1"
     elif error.errno in (errno.EINVAL, 524):  # 524: ENOTSUPP of include/linux/errno.h
         hint = "attaching to functions needs Linux 5.5 (x86) or 6.0 (arm64), and CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS"
     if hint:

@@ -53,6 +53,8 @@ def packer(source: Source) -> Callable[[bytes, bytes], bytes]:
 
 def _member(name: str, plan: Plan, byte_offset: int) -> Iterator[Op]:
     """Yield a plan's operations as those of one member of a larger sample."""
+    if not plan.ops:
+        return
     ops = tuple(_without_tail(plan.ops))
     is_value = bool(ops) and not ops[0].name
     if not is_value:

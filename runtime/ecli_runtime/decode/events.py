@@ -72,7 +72,8 @@ class EventDecoder:
                 decoded = [decode_value(value[at : at + stride]) for at in range(0, len(value), stride)]
             else:
                 decoded = decode_value(value)
-            yield Event({"key": decode_key(key), "value": decoded, **named(key)}, source, "")
+            head = {} if source.keyless else {"key": decode_key(key)}
+            yield Event({**head, "value": decoded, **named(key)}, source, "")
 
     def _stacks(self, chunk: Readings) -> Callable[[bytes], dict[str, Any]]:
         """Return the function from a key to the names of its stacks, if it has any."""

@@ -30,7 +30,7 @@ dump_printf_fn = ctypes.CFUNCTYPE(None, c_void_p, c_char_p, c_void_p)  # btf_dum
 
 
 class ObjectOpenOpts(ctypes.Structure):
-    """``struct bpf_object_open_opts`` up to the last member that libbpf 1.1 knows (libbpf.h)."""
+    """``struct bpf_object_open_opts`` (libbpf.h). libbpf 1.1 knows all but the last, which must be zero for it."""
 
     _fields_ = (
         ("sz", c_size_t),
@@ -43,6 +43,7 @@ class ObjectOpenOpts(ctypes.Structure):
         ("kernel_log_buf", c_void_p),
         ("kernel_log_size", c_size_t),
         ("kernel_log_level", c_uint32),
+        ("bpf_token_path", c_char_p),
     )
 
 
@@ -250,6 +251,7 @@ SIGNATURES: dict[str, Signature] = {
     "bpf_prog_test_run_opts": Signature(c_int, (c_int, pointer), check_ret),
     "bpf_link_create": Signature(c_int, (c_int, c_int, c_int, pointer), check_ret),
     "bpf_link__fd": Signature(c_int, (pointer,), check_ret),
+    "bpf_link__disconnect": Signature(None, (pointer,)),
     "bpf_link__destroy": Signature(c_int, (pointer,), check_ret),
     "bpf_iter_create": Signature(c_int, (c_int,), check_ret),
     # descriptors of what is in the kernel already; the caller owns them
@@ -259,6 +261,7 @@ SIGNATURES: dict[str, Signature] = {
     # what the kernel tells of them, and for how long it measures programs: as the descriptor is open
     "bpf_obj_get_info_by_fd": Signature(c_int, (c_int, c_void_p, ctypes.POINTER(c_uint32)), check_ret),
     "bpf_enable_stats": Signature(c_int, (c_int,), check_ret),
+    "bpf_obj_pin": Signature(c_int, (c_int, c_char_p), check_ret),
     # names of the numbers in include/uapi/linux/bpf.h; NULL: this libbpf knows none
     "libbpf_bpf_prog_type_str": Signature(c_char_p, (c_int,)),
     "libbpf_bpf_map_type_str": Signature(c_char_p, (c_int,)),

@@ -17,6 +17,7 @@ from ecli_runtime.errors import (
     BtfError,
     LibbpfError,
     ObjectError,
+    UnsupportedFeatureError,
     describe_errno,
 )
 from ecli_runtime.libbpf import log
@@ -154,16 +155,16 @@ class LoadedMap(_Map):
         return fd
 
     @property
+    def exists(self) -> bool:
+        """Whether loading has created it: not where its section begins with a question mark."""
+        return bool(lib.bpf_map__autocreate(self.handle))
+
+    @property
     def lookup_size_bytes(self) -> int:
         """Bytes that the kernel gives for one key: of a per-CPU map one value after the other, each padded to 8 bytes."""
         if self.per_cpu:
             return (self.value_size_bytes + 7 & ~7) * int(lib.libbpf_num_possible_cpus())
         return self.value_size_bytes
-
-    def is_permitted(self) -> bool:
-        """Tell whether bpf(2) lets this thread ask for what is in the map."""
-        key = ctypes.create_string_buffer(max(self.key_size_bytes, 1))
-        return bool(lib.bpf_map_get_next_key(self.fd, None, key) != -errno.EPERM)
 
     def entries(self) -> Iterator[tuple[bytes, bytes]]:
         """Walk the entries as (key, value); a per-CPU value is one after the other, each padded to 8 bytes.
@@ -216,8 +217,28 @@ class LoadedMap(_Map):
 class Link(Owned):
     """An attached program. Closing it detaches the program."""
 
+    _stays = False
+
+    @property
+    def pinnable_fd(self) -> int | None:
+        """Descriptor of the link; ``None`` for one that libbpf makes of several, as those of USDT."""
+        fd: int = lib.bpf_link__fd(self.handle)
+        return fd or None
+
+    def stay(self) -> None:
+        """Let closing it leave attached what is pinned."""
+        self._stays = True
+
     def _destroy(self, handle: int) -> None:
-        lib.bpf_link__destroy(handle)
+        if self._stays:
+            fd: int = lib.bpf_link__fd(handle)
+            # Otherwise libbpf would switch the perf event off that the link is on. The event's own descriptor, which only libbpf
+            # knows, goes with the process; it runs no program any more once the pin is gone and the link closed.
+            lib.bpf_link__disconnect(handle)
+            lib.bpf_link__destroy(handle)
+            os.close(fd)
+        else:
+            lib.bpf_link__destroy(handle)
 
 
 class Program:
@@ -338,15 +359,17 @@ class OpenObject(Owned):
     """An object whose maps and globals can still be changed. Loading it hands it over to a :class:`LoadedObject`."""
 
     @classmethod
-    def open(cls, data: bytes, name: str, kernel_btf: str | None = None) -> OpenObject:
+    def open(cls, data: bytes, name: str, kernel_btf: str | None = None, token: str | None = None) -> OpenObject:
         """Parse an ELF object.
 
         Args:
             data: The object.
             name: Object name, at most 63 bytes are kept; names of internal maps begin with its first 8.
             kernel_btf: File to take the kernel's BTF from instead of ``/sys/kernel/btf/vmlinux``.
+            token: BPF file system that gives the right to load, where the process has it not.
 
         Raises:
+            UnsupportedFeatureError: libbpf cannot use a token.
             ObjectError: It is no eBPF object, or lacks BTF.
             BtfError: The file with the kernel's BTF cannot be read.
             LibbpfError: libbpf cannot make sense of it.
@@ -362,6 +385,12 @@ class OpenObject(Owned):
             except OSError as error:
                 raise BtfError(f"cannot read BTF file {kernel_btf}: {error.strerror}", "check the path") from error
             options.btf_custom_path = os.fsencode(kernel_btf)
+        if token is not None:
+            if lib.version_numbers < (1, 5):
+                raise UnsupportedFeatureError(
+                    "--token", "libbpf 1.5", f"libbpf {lib.version} ({lib.origin})", "use the bundled libbpf"
+                )
+            options.bpf_token_path = os.fsencode(token)
         log.take()
         try:
             handle = lib.bpf_object__open_mem(data, len(data), options)

@@ -11,8 +11,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ecli_runtime.libbpf.batch import EntryReader
     from ecli_runtime.libbpf.object import LoadedMap
     from ecli_runtime.stream import Source
+    from ecli_runtime.variables import VariableReader
     from ecli_schemas.model import Sample
 
 
@@ -23,7 +25,7 @@ class Sampler:
         source: The map, as consumers know it.
         sample: How often, and whether entries are removed when they are read. An array cannot be emptied: its counters are then
             read as what they have grown by.
-        loaded_map: The map itself; stays its object's.
+        loaded_map: The map itself, or the data section of global variables; stays its object's.
         maps: All maps of the object, among them those of the stack traces that keys refer to.
 
     Attributes:
@@ -31,11 +33,17 @@ class Sampler:
     """
 
     def __init__(self, source: Source, sample: Sample, loaded_map: LoadedMap, maps: Sequence[LoadedMap] = ()) -> None:
-        from ecli_runtime.libbpf.batch import EntryReader
-
         self.source = source
         self._sample = sample
-        self._reader = EntryReader(loaded_map, sample.clear)
+        self._reader: EntryReader | VariableReader
+        if source.region is None:
+            from ecli_runtime.libbpf.batch import EntryReader
+
+            self._reader = EntryReader(loaded_map, sample.clear)
+        else:
+            from ecli_runtime.variables import VariableReader
+
+            self._reader = VariableReader(loaded_map, source.region, source.plans[0].byteorder)
         self._growth = None
         if sample.clear and loaded_map.type in ARRAY_MAP_TYPES and source.plans:
             from ecli_runtime.decode.counters import Growth

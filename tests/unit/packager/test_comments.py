@@ -117,6 +117,7 @@ def test_what_is_wrong_is_said_with_its_place(source: str, message: str, hint: s
         ("// SPDX-License-Identifier: MIT\n// Shows execs,\n// all of them.\n//\n// More.\nint x;", "Shows execs, all of them."),
         ("/* SPDX-License-Identifier: MIT */\nint x;", ""),
         ("/*\n * Copyright 2026 Somebody\n *\n * Counts.\n */\n", "Counts."),
+        ("//go:build ignore\n// Counts.\nint x;", "Counts."),
         ("int x;", ""),
     ],
 )

@@ -91,4 +91,5 @@ def test_what_a_kernel_may_be_too_old_for() -> None:
     assert hint_for_old_kernel("netfilter").startswith('SEC("netfilter") needs Linux 6.4')
     assert hint_for_old_kernel("fentry.s/vfs_read").startswith('SEC("fentry.s/vfs_read") needs Linux 5.5')
     assert hint_for_old_kernel("cgroup/sysctl").startswith('SEC("cgroup/sysctl") needs Linux 5.2')
-    assert hint_for_old_kernel("kprobe") == ""
+    assert hint_for_old_kernel("kprobe/x").startswith('SEC("kprobe/x") needs a kernel that is built with CONFIG_BPF_EVENTS;')
+    assert hint_for_old_kernel("xdp") == ""

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from ecli_runtime import permissions
 from ecli_runtime.elf import check_header
 from ecli_runtime.errors import EcliError, LibbpfError
 from ecli_runtime.helpers import helper_since
@@ -115,3 +116,13 @@ def test_an_object_without_line_information() -> None:
     package = read_package((DATA / "upstream-minimal.json").read_bytes())
     lines = SourceLines(package.object)
     assert lines.of_program("no/such/section", "run") is None
+
+
+def test_what_lockdown_forbids(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = "4: (85) call bpf_probe_read_kernel#113\nprogram of this type cannot use helper bpf_probe_read_kernel#113\n"
+    hints = {"none [integrity] confidentiality": "for programs of other types", "[confidentiality]": "lockdown of this kernel"}
+    for mode, hint in hints.items():
+        monkeypatch.setattr(permissions, "read_text", lambda path, mode=mode: mode if path.endswith("lockdown") else "")
+        error = explained(log, 22)
+        assert error is not None
+        assert hint in error.hint
