@@ -60,7 +60,7 @@ def test_push_tags_pull_and_inspect_by_tag_and_by_digest(ecli: Ecli, tool: Path,
 def test_run_by_tag_and_by_digest(ecli: Ecli, tool: Path, open_registry: RunningRegistry) -> None:
     pinned = push(ecli, tool, f"{open_registry.host}/tools/run:1")
     for reference in (f"{open_registry.host}/tools/run:1", pinned):
-        outcome = ecli("run", reference, "--duration", "50ms")
+        outcome = ecli("run", reference, "--allow-unsigned", "--duration", "50ms")
         assert outcome.status == 0, outcome.stderr
         assert "attached" in outcome.stderr
 
