@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ecli_py.trust.guard import Guard
+    from ecli_runtime.opening import OpenSession
     from ecli_schemas.model import Package
 
 # Where tar has its magic number (POSIX.1, ustar).
@@ -38,12 +39,12 @@ class Source:
         self.data, self.kernel_btf = data, kernel_btf
         self.guard: Guard | None = None
 
-    def admit(self, name: str, package: Package, allow: str | Iterable[str] | None) -> None:
+    def admit(self, name: str, opened: OpenSession, allow: str | Iterable[str] | None) -> None:
         """Return if the package may do what its object for this machine can do; nothing of it has been loaded yet.
 
         Args:
             name: What it is called, for messages.
-            package: The package that :attr:`data` is.
+            opened: The package that :attr:`data` is, as it will be loaded.
             allow: Words of ``--allow``, or one text with commas between them; ``None``: what is allowed by default.
 
         Raises:
@@ -57,7 +58,9 @@ class Source:
 
         words = None if allow is None else parse_allowance(allow)
         terms = Terms((), (), False) if self.guard is None else self.guard.terms
-        admit_behaviour(name, package.object_for(os.uname().machine), package.object_name, terms, words)
+        package = opened.package
+        elf = package.object_for(os.uname().machine)
+        admit_behaviour(name, elf, package.object_name, terms, words, opened.map_behaviours())
 
 
 def find_source(reference: str | os.PathLike[str], *, offline: bool = False, insecure: bool = False) -> Source:

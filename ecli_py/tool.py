@@ -185,14 +185,13 @@ def open_tool(
 
         check_directory(pin)
     source = find_source_to_run(package, allow_unsigned=allow_unsigned)
-    parsed = parse_package(source.data)
-    with OpenSession(parsed, kernel_btf or source.kernel_btf, token) as opened:
-        source.admit(os.fspath(package), parsed, allow)
+    with OpenSession(parse_package(source.data), kernel_btf or source.kernel_btf, token) as opened:
         for name, value in options.items():
             opened.set(name, value)
         opened.raw = raw
         if ring_sizes:
             opened.set_ring_sizes(ring_sizes)
+        source.admit(os.fspath(package), opened, allow)
         tool = start_tool(opened.load(attach), latency_ms, measure)
     if pin is not None:
         try:

@@ -32,7 +32,7 @@ def main(words: list[str]) -> int:
             )
     key = generate()
     data = key.file(None if arguments.no_password else new_password())
-    write_whole(secret, data, 0o600)
+    write_whole(secret, data, 0o600, 0o700)
     write_whole(public, key.public().file())
     write_out(
         f"secret key: {secret}\npublic key: {public}\n\nWhoever trusts you says:\n  ecli-py trust add NAME {key.public()}\n"

@@ -70,7 +70,9 @@ def main(words: list[str]) -> int:
     data = source.data
     package = parse_package(data, arguments.object)
     with _open(package, arguments, source.kernel_btf) as opened:
-        source.admit(arguments.package, package, arguments.allow)
+        if arguments.ring_size:
+            _set_ring_sizes(opened, arguments.ring_size)
+        source.admit(arguments.package, opened, arguments.allow)
         duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
         count = None if arguments.count is None else parse_count(arguments.count)
         latency_ms = DEFAULT_LATENCY_MS if arguments.latency is None else parse_latency_ms(arguments.latency)
@@ -78,8 +80,6 @@ def main(words: list[str]) -> int:
         if arguments.pin is not None:
             _check_pin(arguments)
         opened.raw = arguments.raw
-        if arguments.ring_size:
-            _set_ring_sizes(opened, arguments.ring_size)
         opened.interval_ms = None if arguments.interval is None else parse_interval_ms(arguments.interval)
         loading = opened.load(_attach_options(arguments))  # in the background: what follows is done meanwhile, importing included
         from ecli_py.output import Output, running_clock

@@ -6,7 +6,7 @@ import json
 
 from ecli_py.catalogue import CatalogueError, configured, load_catalogues, search
 from ecli_py.fetch import FetchOptions
-from ecli_py.parser import Parser
+from ecli_py.parser import Parser, add_fetch_options
 from ecli_py.render.plain import columns, one_line
 from ecli_py.report import write_out
 from ecli_py.trust.policy import load_policies
@@ -19,12 +19,13 @@ def main(words: list[str]) -> int:
     parser.add_argument(
         "--catalogue", action="append", metavar="WHERE", help="file or URL, instead of those that policies name; repeatable"
     )
-    parser.add_argument("--offline", action="store_true", help="ask nothing over the network")
+    add_fetch_options(parser)
     parser.add_argument("--json", action="store_true", help="a JSON list instead of text")
     arguments = parser.parse_args(words)
     policies = load_policies()
     places = arguments.catalogue or configured(policies)
-    found = search(arguments.word, load_catalogues(places, policies, FetchOptions(offline=arguments.offline)))
+    options = FetchOptions(offline=arguments.offline, insecure=arguments.insecure)
+    found = search(arguments.word, load_catalogues(places, policies, options))
     if arguments.json:
         write_out(json.dumps([each.document() for each in found], indent=2) + "\n")
     elif found:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
-from ecli_py.fetch import FetchOptions, fetch
-from ecli_py.parser import Parser
+from ecli_py.fetch import FetchOptions
+from ecli_py.parser import Parser, add_fetch_options
 from ecli_py.report import printable, write_out
+from ecli_py.trust.guard import look_up
 from ecli_py.trust.keys import TrustedKey, trusted_keys
 from ecli_py.trust.minisign import KeyFormatError, parse_public_key, parse_signature
 from ecli_py.trust.places import TrustError
@@ -17,13 +18,15 @@ from ecli_py.trust.signing import read_file
 def main(words: list[str]) -> int:
     """Verify a signature; returns the exit status."""
     parser = Parser("ecli-py verify", "Tell whose signature a package has, and whether it holds.")
-    parser.add_argument("package", metavar="PACKAGE", help="file, URL, or place in a registry")
+    parser.add_argument("package", metavar="PACKAGE", help="file, URL, HOST/REPO:TAG of a registry, or name in a catalogue")
     parser.add_argument("--key", metavar="KEY", help="public key, its file, or its name in the trust store (default: any there)")
     parser.add_argument("--signature", metavar="FILE", help="the signature (default: what is published beside PACKAGE)")
-    parser.add_argument("--offline", action="store_true", help="ask nothing over the network")
+    add_fetch_options(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     arguments = parser.parse_args(words)
-    fetched = fetch(arguments.package, options=FetchOptions(offline=arguments.offline))
+    # Anything can be signed, a catalogue for example.
+    options = FetchOptions(offline=arguments.offline, insecure=arguments.insecure, check=lambda _name, _content: None)
+    fetched = look_up(arguments.package, options)
     data = fetched.signature() if arguments.signature is None else read_file(arguments.signature)
     if data is None:
         raise TrustError(f"{fetched.reference} is not signed", "--signature FILE names a signature that is elsewhere")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ecli_py.trust.keys import TrustedKey
     from ecli_py.trust.policy import Policy, Rule
     from ecli_runtime.evidence import Findings
+    from ecli_schemas.model import MapBehaviour
 
 _MAX_LINE_COUNT = 10  # of a refusal
 
@@ -129,7 +130,14 @@ def _asked(fetched: Fetched, problem: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def admit_behaviour(name: str, elf: bytes, object_name: str, terms: Terms, allow: tuple[str, ...] | None = None) -> None:
+def admit_behaviour(
+    name: str,
+    elf: bytes,
+    object_name: str,
+    terms: Terms,
+    allow: tuple[str, ...] | None = None,
+    maps: Iterable[MapBehaviour] | None = None,
+) -> None:
     """Return if an object may do what it can do.
 
     Args:
@@ -138,6 +146,7 @@ def admit_behaviour(name: str, elf: bytes, object_name: str, terms: Terms, allow
         object_name: As the package has it.
         terms: What holds of it.
         allow: What the command line allows, instead of what is said for its source.
+        maps: Its maps as they will be made, whatever sizes the user wants; ``None``: as they are in the object.
 
     Raises:
         TrustError: It may not; the message names instructions and lines, and the hint the option that would allow it.
@@ -149,7 +158,7 @@ def admit_behaviour(name: str, elf: bytes, object_name: str, terms: Terms, allow
         return
     findings = find_evidence(elf, object_name)
     for each in limits:
-        _check_limits(name, findings, each)
+        _check_limits(name, findings, each, findings.behaviour.maps if maps is None else tuple(maps))
     refused = {fact: shown for fact, shown in findings.facts.items() if fact not in permitted}
     if not refused:
         return
@@ -177,9 +186,9 @@ def _lines(texts: Iterable[str]) -> str:
     return "\n".join(f"  {line}" for line in (*lines[:_MAX_LINE_COUNT], *more))
 
 
-def _check_limits(name: str, findings: Findings, limits: Limits) -> None:
+def _check_limits(name: str, findings: Findings, limits: Limits, maps: tuple[MapBehaviour, ...]) -> None:
     """Raise where an object is beyond the limits of a policy."""
-    problems = list(_beyond(findings, limits))
+    problems = [*_beyond(findings, limits), *_memory_beyond(maps, limits.map_memory_bytes)]
     if problems:
         raise TrustError(
             f"{name} is beyond the limits of {limits.path}:\n" + _lines(problems),
@@ -207,15 +216,15 @@ def _beyond(findings: Findings, limits: Limits) -> Iterator[str]:
             yield f"{evidence} (helpers)"
         elif matches_any(called, limits.deny_helpers):
             yield f"{evidence} (deny_helpers)"
-    if limits.map_memory_bytes is not None:
-        yield from _memory_beyond(findings, limits.map_memory_bytes)
 
 
-def _memory_beyond(findings: Findings, limit: int) -> Iterator[str]:
+def _memory_beyond(maps: tuple[MapBehaviour, ...], limit: int | None) -> Iterator[str]:
+    if limit is None:
+        return
     from ecli_py.render.plain import size_text
 
     total = 0
-    for name, memory in map_memory(findings.behaviour):
+    for name, memory in map_memory(maps):
         if memory is None:
             yield f"the memory of map {name} has no bound (map_memory)"
         else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 
 from ecli_py.fetch import FetchError, parse_reference
 from ecli_py.trust import LOCK_FILE
@@ -77,6 +78,8 @@ def read_lock(path: str = LOCK_FILE) -> dict[str, Pin] | None:
         LockError: It cannot be read, or is none.
     """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe, say, would keep us waiting
+            raise LockError(f"{path} is no file", _HOW)
         with open(path, "rb") as file:
             data = file.read(_MAX_FILE_SIZE_BYTES + 1)
     except FileNotFoundError:

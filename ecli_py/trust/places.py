@@ -53,13 +53,14 @@ def _others_may_change(status: os.stat_result) -> str:
     return ""
 
 
-def write_whole(path: str, data: bytes, mode: int = 0o644) -> None:
+def write_whole(path: str, data: bytes, mode: int = 0o644, directory_mode: int = 0o755) -> None:
     """Write a file whole or not at all, whoever else writes it, and its directories if they are missing.
 
     Args:
         path: The file; what was there is replaced.
         data: Its contents.
         mode: Its mode, whatever the umask.
+        directory_mode: Mode of directories that are missing.
 
     Raises:
         EcliError: It cannot be written.
@@ -69,7 +70,7 @@ def write_whole(path: str, data: bytes, mode: int = 0o644) -> None:
     directory = os.path.dirname(path)
     try:
         if directory:
-            os.makedirs(directory, mode=0o755, exist_ok=True)
+            os.makedirs(directory, mode=directory_mode, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=directory or ".", prefix=f".{os.path.basename(path)}.")
         try:
             with open(descriptor, "wb") as file:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ecli_runtime.code import CodeSection
     from ecli_runtime.line_info import SourceLine
-    from ecli_schemas.model import Behaviour
+    from ecli_schemas.model import Behaviour, MapBehaviour
 
 
 class Evidence(Record):
@@ -117,9 +117,9 @@ class _Places:
         return Evidence(name, index - begin, line, calls)
 
 
-def map_memory(behaviour: Behaviour) -> Iterator[tuple[str, int | None]]:
+def map_memory(maps: Iterable[MapBehaviour]) -> Iterator[tuple[str, int | None]]:
     """Yield each map and the most bytes that it takes on this machine; ``None``: without bound."""
     cpu_count = int(lib.libbpf_num_possible_cpus())
-    for each in behaviour.maps:
+    for each in maps:
         memory = each.memory_bytes
         yield each.name, None if memory is None else memory + each.memory_per_cpu_bytes * cpu_count

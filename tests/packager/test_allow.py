@@ -176,6 +176,15 @@ def test_memory_without_bound_is_beyond_any_limit() -> None:
         admit(built("ontask").package, limits=limits)
 
 
+def test_a_size_that_the_user_wants_counts(build: Ecli, packages: Path) -> None:
+    settings = build.directory / "ecli-py"
+    settings.mkdir()
+    (settings / "policy.toml").write_text('[limits]\nmap_memory = "8M"\n')
+    limited = Ecli(build.directory, environment={"XDG_CONFIG_HOME": str(build.directory)})
+    limited("run", packages / "execsnoop.json", "--count", "none").fails("--count")
+    limited("run", packages / "execsnoop.json", "--count", "none", "--ring-size", "16M").fails("8 MiB are allowed (map_memory)")
+
+
 def test_a_directory_may_have_rules(build: Ecli) -> None:
     make(build, "guard", GUARD)
     settings = build.directory / "ecli-py"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,12 @@ def test_a_damaged_lock(text: str, message: str) -> None:
         parse_lock(text.encode(errors="surrogateescape"), "ecli.lock")
     assert message in str(caught.value)
     assert caught.value.hint
+
+
+def test_a_pipe_is_no_lock(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ecli.lock")
+    with pytest.raises(LockError, match=r"ecli\.lock is no file"):
+        read_lock(str(tmp_path / "ecli.lock"))
 
 
 def test_files_are_named_by_their_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
