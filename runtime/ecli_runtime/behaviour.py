@@ -71,7 +71,13 @@ _HARMLESS_KFUNCS = (
 )
 # A dynptr of a packet that is written through.
 _PACKET_DYNPTRS = frozenset(("bpf_dynptr_from_skb", "bpf_dynptr_from_xdp", "bpf_dynptr_from_skb_meta"))
-_DYNPTR_WRITES = frozenset(("bpf_dynptr_write", "bpf_dynptr_copy", "bpf_dynptr_memset", "bpf_dynptr_slice_rdwr"))
+_DYNPTR_WRITES = frozenset(
+    (
+        *("bpf_dynptr_write", "bpf_dynptr_copy", "bpf_dynptr_memset", "bpf_dynptr_slice_rdwr"),
+        *("bpf_crypto_encrypt", "bpf_crypto_decrypt"),
+        *(name for name in _KFUNC_FACTS if name.endswith("_dynptr")),  # what they read goes into one
+    )
+)
 
 _CALL, _PSEUDO_CALL, _PSEUDO_KFUNC_CALL = 0x85, 1, 2
 

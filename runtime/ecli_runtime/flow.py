@@ -55,6 +55,7 @@ _RETURN_POINTERS = frozenset(
         *("inode_storage_get", "task_storage_get", "cgrp_storage_get", "dynptr_data", "per_cpu_ptr", "this_cpu_ptr"),
     )
 )
+_FIB_LOOKUP = NUMBERS["bpf_fib_lookup"]  # writes to its second argument, which may be in a packet
 _TAKE_CALLBACKS = frozenset(
     NUMBERS[f"bpf_{name}"] for name in ("for_each_map_elem", "timer_set_callback", "find_vma", "loop", "user_ringbuf_drain")
 )
@@ -284,6 +285,8 @@ class Flow:
         result = UNKNOWN
         if target is not None and not target.section:
             result = POINTER  # of a kfunc, if it is used as one
+            if any(each & LOADED for each in registers[1:6]):  # it may write through any pointer that it is given
+                self.packet_written_at = self.packet_written_at or self._at
             if target.name == "bpf_throw":
                 self.passes = False
         elif source == _PSEUDO_CALL:
@@ -298,6 +301,8 @@ class Flow:
                 result = POINTER
             if immediate in _TAKE_CALLBACKS:
                 slots = {}
+            if immediate == _FIB_LOOKUP and registers[2] & (LOADED | UNKNOWN):
+                self.packet_written_at = self.packet_written_at or self._at
         registers[:6] = [result, *[UNKNOWN] * 5]
         return slots
 

@@ -97,6 +97,22 @@ PROGRAMS: dict[str, tuple[str, set[str]]] = {
         {"modifies_packets"},
     ),
     "xdp that adjusts": (program("xdp", "bpf_xdp_adjust_head(ctx, 4); return XDP_PASS;", XDP), {"modifies_packets"}),
+    "xdp that has a packet written by a helper": (
+        packet("xdp", "bpf_fib_lookup(ctx, (void *)data, 64, 0); return XDP_PASS;").replace("data + 16", "data + 64"),
+        {"modifies_packets"},
+    ),
+    "xdp that looks up a route": (
+        program("xdp", "struct bpf_fib_lookup p = {}; bpf_fib_lookup(ctx, &p, sizeof(p), 0); return XDP_PASS;", XDP),
+        set(),
+    ),
+    "xdp that has a packet written by a kernel function": (
+        packet("xdp", "bpf_xdp_metadata_rx_timestamp(ctx, (void *)data); return XDP_PASS;"),
+        {"modifies_packets"},
+    ),
+    "xdp that asks for a timestamp": (
+        program("xdp", "__u64 at; bpf_xdp_metadata_rx_timestamp(ctx, &at); return XDP_PASS;", XDP),
+        set(),
+    ),
     "tc that drops": (program("tc", "return ctx->len > 99 ? 2 : 0;", SKB), {"drops_or_redirects_packets"}),
     "tc that looks": (program("tc", "return ctx->len > 99 ? 0 : -1;", SKB), set()),
     "tcx that writes": (packet("tcx/egress", "data[1] = 2; return 0;", SKB), {"modifies_packets"}),
