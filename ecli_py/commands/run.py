@@ -57,7 +57,7 @@ def main(words: list[str]) -> int:
     # The package cannot be read without it, so it is no option of what follows the package.
     command.add_option(_RUN_OPTIONS, "--object", metavar="FILE", help="ELF object, for upstream's metadata files")
     _add_run_options(command)
-    command.add_operand("package", metavar="PACKAGE", help="file, - for standard input, URL, or HOST/REPO:TAG of a registry")
+    command.add_operand("package", metavar="PACKAGE", help="file, - for standard input, URL, HOST/REPO:TAG of a registry, or name in a catalogue")
     command.add_rest("rest")
     arguments = command.parse(words)
     log.set_verbose(arguments.verbose)

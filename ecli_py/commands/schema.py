@@ -27,7 +27,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def main(words: list[str]) -> int:
     """Print the schema; returns the exit status."""
     parser = Parser("ecli-py schema", "Print the JSON Schema of a package's events, as `ecli-py run --json` writes them.")
-    parser.add_argument("package", metavar="PACKAGE", help="file, - for standard input, URL, or HOST/REPO:TAG of a registry")
+    parser.add_argument("package", metavar="PACKAGE", help="file, - for standard input, URL, HOST/REPO:TAG of a registry, or name in a catalogue")
     parser.add_argument("--raw", action="store_true", help="of what `run --json --raw` writes")
     add_fetch_options(parser)
     parser.add_argument("--object", metavar="FILE", help="ELF object, for upstream's metadata files")
