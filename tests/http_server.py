@@ -39,6 +39,7 @@ class Asked:
         if isinstance(body, bytes):
             said.setdefault("Content-Length", len(body))
         self.handler.send_response(status)
+        self.handler.send_header("Connection", "close")
         for name, value in said.items():
             if value is not None:
                 self.handler.send_header(name, str(value))

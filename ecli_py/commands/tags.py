@@ -18,13 +18,16 @@ def main(words: list[str]) -> int:
     parser.add_argument("--insecure", action="store_true", help="ask it over plain HTTP, though it is on another machine")
     arguments = parser.parse_args(words)
     place = parse_registry(arguments.repository)
+    from ecli_py.fetch.download import retry
     from ecli_py.fetch.registry import Registry
 
-    registry = Registry(place, arguments.insecure, FetchOptions().patience_s)
+    patience_s = FetchOptions().patience_s
+    registry = Registry(place, arguments.insecure, patience_s)
     try:
-        # Those that stand for lists of signatures are no business of people's.
-        tags = [each for each in registry.in_time(registry.tags) if not each.startswith("sha256-")]
+        found = retry(lambda: registry.in_time(registry.tags), patience_s)
     finally:
         registry.close()
+    # Those that stand for lists of signatures are no business of people's.
+    tags = [each for each in found if not each.startswith("sha256-")]
     write_out(json.dumps(tags) + "\n" if arguments.json else "".join(f"{printable(each)}\n" for each in tags))
     return 0

@@ -8,11 +8,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 from ecli_py.fetch.contents import check_digest
 from ecli_py.fetch.errors import CacheError, DigestError, FetchError, MissingError, ReferenceFormatError, UnreachableError
 from ecli_py.fetch.options import MAX_SIGNATURE_SIZE_BYTES, SIGNATURE_SUFFIX, FetchOptions
 from ecli_py.fetch.references import Reference, parse_reference
+
+if TYPE_CHECKING:
+    from ecli_py.fetch.cache import Cache
 
 __all__ = [
     "CacheError",
@@ -79,22 +83,53 @@ def _is_file(path: str) -> bool:
 
 def _fetch_remote(place: Reference, options: FetchOptions) -> Fetched:
     from ecli_py.fetch.cache import Cache
-    from ecli_py.fetch.web import fetch_signature, fetch_url
+    from ecli_py.fetch.kept import find_kept
 
     cache = Cache.open(options.warn)
     atexit.register(cache.close)  # for as long as the process lives somebody may ask for the signature
-    content = cache.blob(place.pin) if place.pin and place.kind == "url" else None
-    is_fresh = False
-    if place.kind == "oci":
-        from ecli_py.fetch.artifacts import fetch_artifact, fetch_artifact_signature
+    kept = find_kept(place, cache, options)
+    if kept is not None:
+        entry, content, is_fresh = *kept, False
+    elif place.kind == "url":
+        from ecli_py.fetch.web import fetch_url
+
+        entry, content, is_fresh = fetch_url(place.location, cache, options, place.pin)
+    else:
+        from ecli_py.fetch.artifacts import fetch_artifact
 
         entry, content, is_fresh = fetch_artifact(place, cache, options)
-        signature = partial(fetch_artifact_signature, place, entry.manifest, cache, options, is_fresh)
-        return Fetched(content, place, entry.digest, True, place.source, signature, entry.manifest)
-    if content is None:
-        _entry, content, is_fresh = fetch_url(place.location, cache, options, place.pin)
-    signature = partial(fetch_signature, place.location, cache, options, is_fresh)
-    return Fetched(content, place, check_digest(str(place), content, place.pin), True, place.source, signature)
+    digest = check_digest(str(place), content, place.pin)
+    signature = partial(_signature, place, entry.manifest, cache, options, is_fresh)
+    return Fetched(content, place, digest, True, place.source, signature, entry.manifest)
+
+
+def _signature(place: Reference, manifest_digest: str, cache: Cache, options: FetchOptions, asks: bool) -> bytes | None:
+    """Return the signature of something remote, ``None`` if there is none.
+
+    Args:
+        place: Where what is signed is from.
+        manifest_digest: Of a registry's artifact.
+        cache: Where it is kept.
+        options: How to fetch.
+        asks: Whether somebody is asked if a copy in the cache is still right.
+
+    Raises:
+        FetchError: It cannot be had.
+    """
+    from ecli_py.fetch.kept import not_kept, signature_key
+
+    kept = cache.use(signature_key(place, manifest_digest))
+    if kept is not None and (options.offline or not asks):
+        return kept[1] or None
+    if options.offline:
+        raise not_kept(f"the signature of {place}")
+    if place.kind == "url":
+        from ecli_py.fetch.web import fetch_signature
+
+        return fetch_signature(place.location, cache, options)
+    from ecli_py.fetch.artifacts import fetch_artifact_signature
+
+    return fetch_artifact_signature(place, manifest_digest, cache, options)
 
 
 def _read_local(place: Reference, options: FetchOptions) -> Fetched:

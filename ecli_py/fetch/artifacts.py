@@ -26,10 +26,10 @@ from ecli_py.fetch.cache import Entry
 from ecli_py.fetch.contents import JSON, TAR, WASM, check_digest, check_signature, kind_of
 from ecli_py.fetch.download import Partial, retry, too_large
 from ecli_py.fetch.errors import FetchError, MissingError, UnreachableError
-from ecli_py.fetch.options import MAX_SIGNATURE_SIZE_BYTES, SIGNATURE_SUFFIX
+from ecli_py.fetch.kept import denied, keep_absence, key_of, signature_key, usable, warn_of_age, warn_of_waiting
+from ecli_py.fetch.options import MAX_SIGNATURE_SIZE_BYTES
 from ecli_py.fetch.references import is_digest
 from ecli_py.fetch.registry import INDEX, MANIFEST, Manifest, Registry, fallback_tag
-from ecli_py.fetch.web import age, keep_absence, not_kept, warn_of_age
 
 if TYPE_CHECKING:
     from ecli_py.fetch.cache import Cache
@@ -89,16 +89,8 @@ def fetch_artifact(place: Reference, cache: Cache, options: FetchOptions) -> tup
     Raises:
         FetchError: It cannot be had.
     """
-    name, key = str(place), _key(place)
-    kept = cache.use(key)
-    if kept is not None and place.pin not in ("", kept[0].digest):
-        kept = None
-    if kept is None and place.pin and (content := cache.blob(place.pin)) is not None:
-        return Entry(name, place.pin, len(content)), content, False  # fetched by another name
-    if options.offline or (kept is not None and (place.digest or place.pin)):  # what a digest stands for does not change
-        if kept is None:
-            raise not_kept(name)
-        return *kept, False
+    name, key = str(place), key_of(place)
+    kept = usable(cache, key, place.pin)
     registry = Registry(place, options.insecure, options.patience_s)
     try:
         if kept is None:
@@ -110,8 +102,7 @@ def fetch_artifact(place: Reference, cache: Cache, options: FetchOptions) -> tup
                 warn_of_age(name, kept[0], error, options)
                 return *kept, False
             except FetchError as error:
-                hint = f"{error.hint}; --offline uses the copy that is {age(time.time() - kept[0].checked_at)} old"
-                raise type(error)(str(error), hint) from error
+                raise denied(error, kept[0]) from error
             if manifest.digest == kept[0].manifest:
                 cache.confirm(key, kept[0])
                 return *kept, True
@@ -127,9 +118,7 @@ def fetch_artifact(place: Reference, cache: Cache, options: FetchOptions) -> tup
     return entry, content, True
 
 
-def fetch_artifact_signature(
-    place: Reference, manifest_digest: str, cache: Cache, options: FetchOptions, asks: bool
-) -> bytes | None:
+def fetch_artifact_signature(place: Reference, manifest_digest: str, cache: Cache, options: FetchOptions) -> bytes | None:
     """Return the signature that refers to a manifest, the last one if there are several, ``None`` if there is none.
 
     Args:
@@ -137,17 +126,11 @@ def fetch_artifact_signature(
         manifest_digest: Of what is signed; empty: what the place stands for now.
         cache: Where it is kept; that there is none is kept, too.
         options: How to fetch.
-        asks: Whether the registry is asked if a copy in the cache is still right.
 
     Raises:
         FetchError: It cannot be had.
     """
-    key = f"oci://{place.location}@{manifest_digest or place.pin}{SIGNATURE_SUFFIX}"
-    kept = cache.use(key)
-    if kept is not None and (options.offline or not asks):
-        return kept[1] or None
-    if options.offline:
-        raise not_kept(f"the signature of {place}")
+    key = signature_key(place, manifest_digest)
     registry = Registry(place, options.insecure, options.patience_s)
 
     def find() -> bytes | None:
@@ -158,7 +141,7 @@ def fetch_artifact_signature(
         if not is_digest(digest):
             raise FetchError(f"{place}: the registry's list of signatures cannot be read", "ask who runs the registry")
         layer = _choose_layer(registry.manifest(str(digest)), str(place), MAX_SIGNATURE_SIZE_BYTES)
-        with cache.lock(key):
+        with cache.lock(key, lambda: warn_of_waiting(str(place), options)):
             partial = Partial(cache.partial(key))
             return registry.blob(layer["digest"], layer["size"], partial, f"the signature of {place}", MAX_SIGNATURE_SIZE_BYTES)
 
@@ -173,11 +156,6 @@ def fetch_artifact_signature(
     now = time.time()
     cache.put(key, Entry(key, cache.keep(content), len(content), fetched_at=now, checked_at=now))
     return content
-
-
-def _key(place: Reference) -> str:
-    """Return what the cache knows a place by: machines that share a home may have different packages of one index."""
-    return f"{place} {os.uname().machine}"
 
 
 def _resolve(registry: Registry, place: Reference) -> Manifest:
@@ -234,7 +212,7 @@ def _pull(registry: Registry, manifest: Manifest, name: str, cache: Cache, optio
     digest: str = layer["digest"]
     content = cache.blob(digest)
     if content is None:
-        with cache.lock(digest):
+        with cache.lock(digest, lambda: warn_of_waiting(name, options)):
             content = cache.blob(digest)  # whoever had the lock before may have fetched just this
             if content is None:
                 content = registry.blob(digest, layer["size"], Partial(cache.partial(digest)), name, options.max_size_bytes)

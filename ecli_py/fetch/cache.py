@@ -36,6 +36,7 @@ from ecli_py.fetch.errors import CacheError
 
 _DIRECTORIES = ("blobs", "entries", "partial", "locks")
 _PARTIAL_LASTS_S = 86400.0
+_LONG_WAIT_S = 5.0
 _WRITABLE_TO_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -159,10 +160,14 @@ class Cache:
         return self.directory / "partial" / _name(key)
 
     @contextlib.contextmanager
-    def lock(self, key: str) -> Iterator[None]:
+    def lock(self, key: str, waiting: Callable[[], object]) -> Iterator[None]:
         """Wait until nobody else downloads a reference, and keep others from it meanwhile.
 
         The lock goes with the process that holds it, however that ends. Errors as :meth:`put`.
+
+        Args:
+            key: The reference.
+            waiting: Called once if it takes long.
         """
         try:
             handle = os.open(
@@ -171,7 +176,13 @@ class Cache:
         except OSError as error:
             raise self._failure(error) from error
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            deadline = time.monotonic() + _LONG_WAIT_S
+            while not _try_to_lock(handle):
+                if time.monotonic() > deadline:
+                    waiting()
+                    fcntl.flock(handle, fcntl.LOCK_EX)
+                    break
+                time.sleep(0.05)
             yield
         finally:
             os.close(handle)
@@ -260,6 +271,14 @@ def cache_directory() -> Path:
 
                 return Path(pwd.getpwuid(0).pw_dir) / ".cache" / "ecli-py" / "fetch"
     return directory
+
+
+def _try_to_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _name(key: str) -> str:

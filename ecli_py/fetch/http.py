@@ -132,12 +132,12 @@ def within(seconds: float, function: Callable[[], T], name: str) -> T:
         UnreachableError: It took longer.
     """
     done: list[T] = []
-    failed: list[Exception] = []
+    failed: list[BaseException] = []
 
     def work() -> None:
         try:
             done.append(function())
-        except (RequestException, HTTPError, FetchError, OSError, ValueError) as error:
+        except BaseException as error:  # noqa: BLE001  whoever waits raises it again; of one that is late nobody wants to know
             failed.append(error)
 
     thread = threading.Thread(target=work, daemon=True)
@@ -222,7 +222,7 @@ def explain(name: str, error: Exception) -> FetchError:
         case ReadTimeout() | ReadTimeoutError() | TimeoutError():
             return UnreachableError(f"{host}: the server stopped sending", hint)
         case InvalidSchema() | InvalidURL() | MissingSchema() | LocationParseError() | UnicodeError():
-            return FetchError(f"{host}: this URL cannot be asked for: {error}", "https://HOST/PATH")
+            return FetchError(f"{host}: this URL cannot be asked for", "https://HOST/PATH")
         case ChunkedEncodingError() | HTTPError():
             return UnreachableError(f"{host}: the connection was cut", hint)
     if _has_cause(error, NameResolutionError):

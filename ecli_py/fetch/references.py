@@ -94,6 +94,12 @@ def hide_secrets(url: str) -> str:
     return urlunsplit(parts._replace(netloc=_host_of(parts))) if "@" in parts.netloc else url
 
 
+def beside(url: str, suffix: str) -> str:
+    """Return the URL of what is published beside something: ``…/tool.json?x`` and ``.minisig`` → ``…/tool.json.minisig?x``."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=parts.path + suffix))
+
+
 def parse_reference(text: str) -> Reference:
     """Return the place that a text names.
 

@@ -88,7 +88,7 @@ class Registry(oras.provider.Registry):  # type: ignore[misc]  # oras has no typ
         self.session.auth = _as_it_is  # requests would take a name and a password for the host from ~/.netrc instead
         self._base = f"{self.prefix}://{server}"
         self._place = place
-        self._container = Container(f"{server}/{place.repository}")
+        self._container = _container(server, place.repository)
         self._credentials = credentials
         self._authorization = ""
 
@@ -135,6 +135,10 @@ class Registry(oras.provider.Registry):  # type: ignore[misc]  # oras has no typ
         """Return where a blob is to be uploaded to; oras would not look at the status first."""
         self.check(r, str(self._place))
         location: str = super()._get_location(r, container)
+        if self.prefix == "https" and not location.startswith("https://"):
+            raise FetchError(
+                f"{self._place}: the registry wants uploads over plain HTTP", "ask who runs the registry to mend that"
+            )
         return location
 
     # --- what we call ---
@@ -366,6 +370,14 @@ def parse_manifest(name: str, content: bytes, digest: str, content_type: str) ->
     return Manifest(
         content, digest, document, media_type if isinstance(media_type, str) else content_type.partition(";")[0].strip()
     )
+
+
+def _container(server: str, repository: str) -> Container:
+    """Return oras's name of a repository. Its own parser would take ``localhost/x`` and ``HOST/a.b/x`` for something else."""
+    made = Container("x", registry=server)
+    made.registry = server
+    made.namespace, _, made.repository = repository.rpartition("/")
+    return made
 
 
 def _as_it_is(request: PreparedRequest) -> PreparedRequest:

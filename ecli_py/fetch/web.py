@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 from ecli_py.fetch.cache import Entry
 from ecli_py.fetch.contents import check_digest
 from ecli_py.fetch.download import Partial, download
 from ecli_py.fetch.errors import FetchError, MissingError, UnreachableError
 from ecli_py.fetch.http import Session, check_status, get
+from ecli_py.fetch.kept import denied, keep_absence, usable, warn_of_age, warn_of_waiting
 from ecli_py.fetch.options import SIGNATURE_SUFFIX, signature_options
-from ecli_py.fetch.references import hide_secrets
+from ecli_py.fetch.references import beside, hide_secrets
 
 if TYPE_CHECKING:
     from requests import Response
@@ -27,6 +27,8 @@ REVALIDATION_S = 3.0  # how long a server may keep somebody waiting who has a co
 def fetch_url(url: str, cache: Cache, options: FetchOptions, pin: str = "") -> tuple[Entry, bytes, bool]:
     """Return what is behind a URL, its bytes, and whether the server has just said so; from the cache if it is still that.
 
+    What the cache has without asking was looked up before: :mod:`~ecli_py.fetch.kept`.
+
     Args:
         url: The URL; a name and a password in it are used, and not kept.
         cache: Where it is kept.
@@ -38,13 +40,7 @@ def fetch_url(url: str, cache: Cache, options: FetchOptions, pin: str = "") -> t
     """
     name = key = hide_secrets(url)
     started = time.time()
-    kept = cache.use(key)
-    if kept is not None and pin not in ("", kept[0].digest):
-        kept = None
-    if options.offline:
-        if kept is None:
-            raise not_kept(name)
-        return *kept, False
+    kept = usable(cache, key, pin)
     with Session(options.patience_s) as session:
         if kept is not None and (is_fresh := _is_current(session, url, name, cache, kept[0], options)) is not None:
             return *kept, is_fresh
@@ -52,7 +48,7 @@ def fetch_url(url: str, cache: Cache, options: FetchOptions, pin: str = "") -> t
         def ask(headers: Mapping[str, str]) -> Response:
             return get(session, url, name, headers, options.patience_s)
 
-        with cache.lock(key):
+        with cache.lock(key, lambda: warn_of_waiting(name, options)):
             # Whoever had the lock before has fetched just this.
             kept = cache.use(key)
             if kept is not None and kept[0].checked_at >= started:
@@ -67,53 +63,14 @@ def fetch_url(url: str, cache: Cache, options: FetchOptions, pin: str = "") -> t
             return entry, found.content, True
 
 
-def fetch_signature(url: str, cache: Cache, options: FetchOptions, asks: bool) -> bytes | None:
-    """Return the signature that is published beside a URL, ``None`` if there is none.
-
-    Args:
-        url: Of what is signed.
-        cache: Where it is kept; that there is none is kept, too, as no bytes.
-        options: How to fetch.
-        asks: Whether the server is asked if a copy in the cache is still right.
-
-    Raises:
-        FetchError: It cannot be had.
-    """
+def fetch_signature(url: str, cache: Cache, options: FetchOptions) -> bytes | None:
+    """Return the signature that is published beside a URL, ``None`` if there is none; errors as :func:`fetch_url`."""
     place = beside(url, SIGNATURE_SUFFIX)
-    key = hide_secrets(place)
-    kept = cache.use(key)
-    if kept is not None and not asks:
-        return kept[1] or None
     try:
         return fetch_url(place, cache, signature_options(options))[1] or None
     except MissingError:
-        keep_absence(cache, key)
+        keep_absence(cache, hide_secrets(place))
         return None
-
-
-def keep_absence(cache: Cache, key: str) -> None:
-    """Keep that there is no signature."""
-    now = time.time()
-    cache.put(key, Entry(key, cache.keep(b""), 0, fetched_at=now, checked_at=now))
-
-
-def not_kept(name: str) -> FetchError:
-    """Return the error for what is asked for offline and was never fetched."""
-    return FetchError(f"{name} is not in the cache", "leave out --offline once, or see `ecli-py cache list`")
-
-
-def warn_of_age(name: str, entry: Entry, error: FetchError, options: FetchOptions) -> None:
-    """Warn that a copy is used because nobody says whether it is the current one."""
-    options.warn(f"{error}; using the copy of {name} that is {age(time.time() - entry.checked_at)} old")
-
-
-def age(seconds: float) -> str:
-    """Return a time in words: ``5 minutes``."""
-    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size:
-            count = int(seconds / size)
-            return f"{count} {unit}{'' if count == 1 else 's'}"
-    return f"{max(int(seconds), 0)} s"
 
 
 def _is_current(session: Session, url: str, name: str, cache: Cache, entry: Entry, options: FetchOptions) -> bool | None:
@@ -140,11 +97,4 @@ def _is_current(session: Session, url: str, name: str, cache: Cache, entry: Entr
         warn_of_age(name, entry, error, options)
         return False
     except FetchError as error:
-        hint = f"{error.hint}; --offline uses the copy that is {age(time.time() - entry.checked_at)} old"
-        raise type(error)(str(error), hint) from error
-
-
-def beside(url: str, suffix: str) -> str:
-    """Return the URL of what is published beside something: ``…/tool.json?x`` and ``.minisig`` → ``…/tool.json.minisig?x``."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(path=parts.path + suffix))
+        raise denied(error, entry) from error

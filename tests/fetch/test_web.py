@@ -27,9 +27,11 @@ from ecli_py.fetch import (
     UnreachableError,
     fetch,
 )
+from ecli_py.fetch.cache import Cache
 from ecli_py.fetch.http import RedirectError
 from tests.cli import Ecli, wait_until
 from tests.http_server import Asked, Server, make_certificate
+from tests.imports import imported_by, others
 
 IMPATIENT = FetchOptions(patience_s=1.0)
 
@@ -536,6 +538,8 @@ def test_a_registry_elsewhere_is_asked_over_plain_http_only_if_that_is_wanted(
     server.serves("http://tools.example:5000/v2/x/tags/list", b'{"tags": ["1.0"]}')
     ecli("tags", "tools.example:5000/x").fails("proxy")
     assert ecli("tags", "tools.example:5000/x", "--insecure").stdout == "1.0\n"
+    server.serves("http://tools/v2/a.b/x/tags/list", b'{"tags": ["2.0"]}')
+    assert ecli("tags", "oci://tools/a.b/x", "--insecure").stdout == "2.0\n"
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
@@ -558,6 +562,14 @@ def test_a_bar_is_shown_on_a_terminal(
     assert (b"tool.json" in shown and b"/2.0 MB" in shown) if is_terminal else shown == b""
 
 
+def test_what_is_here_needs_nothing_that_speaks_to_a_network(server: Server, package: bytes) -> None:
+    url = server.serves("/tool.json", package)
+    digest = quiet(url).digest.replace(":", "=")
+    for words in ((url, "--offline"), (f"{url}#{digest}",)):
+        modules = others(imported_by("inspect", *words))
+        assert not {"requests", "urllib3", "oras", "rich", "jsonschema"} & modules
+
+
 # --- many at once, and sudden ends ---
 
 
@@ -568,11 +580,26 @@ def test_twenty_first_runs_at_once(server: Server, ecli: Ecli, large: bytes, cac
     url = server.serves("/tool.json", answer)
     with ThreadPoolExecutor(20) as pool:
         outcomes = list(pool.map(lambda _: ecli("pull", url, "-o", "-"), range(20)))
-    assert [(each.status, each.stderr) for each in outcomes] == [(0, "")] * 20
+    assert [each.status for each in outcomes] == [0] * 20, outcomes
     assert {each.stdout for each in outcomes} == {large.decode()}
     assert len(server.requests_of("/tool.json")) == 1
     assert [path.name for path in cache_path.glob("blobs/*")] == [hashlib.sha256(large).hexdigest()]
     assert not list(cache_path.glob("partial/*"))
+
+
+def test_whoever_waits_for_another_download_is_told(
+    server: Server, package: bytes, cache_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ecli_py.fetch.cache._LONG_WAIT_S", 0.2)
+    url = server.serves("/tool.json", package)
+    warnings: list[str] = []
+    with ThreadPoolExecutor(1) as pool:
+        with Cache(cache_path).lock(url, lambda: None):
+            waiting = pool.submit(fetch, url, options=FetchOptions(warn=warnings.append))
+            wait_until(lambda: bool(warnings), "a warning")
+            assert not server.asked
+        assert waiting.result().content == package
+    assert warnings == [f"another ecli-py of yours downloads {url}; waiting for it"]
 
 
 def test_a_download_that_was_killed_is_gone_on_with(
