@@ -6,7 +6,10 @@ from ecli_runtime.stream import NOT_DECODED, NOT_SENT, PERF_BUFFER_FULL, RING_BU
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
+
+    from ecli_schemas.model import Hook
 
 _COUNT = {"type": "integer", "minimum": 0}
 
@@ -16,6 +19,19 @@ def loss_mark_schema(map_names: list[str]) -> dict[str, Any]:
     reasons = [RING_BUFFER_FULL, PERF_BUFFER_FULL, NOT_SENT, NOT_DECODED]
     lost = _object({"map": {"enum": map_names}, "count": {"type": "integer", "minimum": 1}, "why": {"enum": reasons}})
     return {"description": "a mark: so many events are missing since the last such mark of the map", **_object({"@lost": lost})}
+
+
+def hook_mark_schema(hooks: Sequence[Hook]) -> dict[str, Any]:
+    """Return the schema of what says, at the end of a run, which alternative served one of some hooks."""
+    text, maybe_text = {"type": "string"}, {"type": ["string", "null"]}
+    refused = _object({"alternative": text, "program": maybe_text, "at": maybe_text, "why": text})
+    said = {
+        "hook": {"enum": [hook.name for hook in hooks]},
+        "alternative": maybe_text,
+        "programs": {"type": "array", "items": _object({"name": text, "at": text})},
+        "refused": {"type": "array", "items": refused},
+    }
+    return {"description": "a mark: which alternative served a hook, null: none did", **_object({"@hook": _object(said)})}
 
 
 def usage_mark_schema() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from ecli_py.marks import loss_mark_schema, usage_mark_schema
+from ecli_py.marks import hook_mark_schema, loss_mark_schema, usage_mark_schema
 from ecli_py.output import tags_of
 from ecli_py.parser import Parser, add_fetch_options
 from ecli_py.report import write_out
@@ -27,7 +27,9 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def main(words: list[str]) -> int:
     """Print the schema; returns the exit status."""
     parser = Parser("ecli-py schema", "Print the JSON Schema of a package's events, as `ecli-py run --json` writes them.")
-    parser.add_argument("package", metavar="PACKAGE", help="file, - for standard input, URL, HOST/REPO:TAG of a registry, or name in a catalogue")
+    parser.add_argument(
+        "package", metavar="PACKAGE", help="file, - for standard input, URL, HOST/REPO:TAG, or name in a catalogue"
+    )
     parser.add_argument("--raw", action="store_true", help="of what `run --json --raw` writes")
     add_fetch_options(parser)
     parser.add_argument("--object", metavar="FILE", help="ELF object, for upstream's metadata files")
@@ -57,6 +59,8 @@ def event_schema(package: Package, *, raw: bool = False) -> dict[str, Any]:
     may_be_missing = [source.name for source in sources if source.sample is None]
     if may_be_missing:
         events.append(loss_mark_schema(may_be_missing))
+    if package.hooks:
+        events.append(hook_mark_schema(package.hooks))
     return {"$schema": DIALECT, "title": package.name, "anyOf": [*events, usage_mark_schema()]}
 
 

@@ -180,6 +180,45 @@ class Export(Record):
     types: tuple[EventType, ...] = ()
 
 
+class HookProgram(Record):
+    """A program of an alternative.
+
+    Attributes:
+        name: The C function.
+        targets: Where it is attached if there is no such place as its section names, in the words of ``--attach``; the first
+            that there is serves.
+    """
+
+    name: str
+    targets: tuple[str, ...] = ()
+
+
+class Alternative(Record):
+    """One way to serve a hook: programs that are loaded and attached together, or not at all.
+
+    Attributes:
+        name: ``fentry``, ``kprobe``, or the name of its only program.
+        programs: At least one.
+    """
+
+    name: str
+    programs: tuple[HookProgram, ...]
+
+
+class Hook(Record):
+    """Something that programs are there to see, and that one of several alternatives serves.
+
+    Attributes:
+        name: What the author calls it.
+        alternatives: In the order of preference, at least one.
+        optional: The package does without where there is none.
+    """
+
+    name: str
+    alternatives: tuple[Alternative, ...]
+    optional: bool = False
+
+
 class Build(Record):
     """Provenance: which tools and which sources made the package. No timestamp, so that two builds give the same bytes.
 
@@ -190,6 +229,32 @@ class Build(Record):
 
     tools: Mapping[str, str] = {}
     sources: Mapping[str, str] = {}
+
+
+class Kernel(Record):
+    """One build of Linux.
+
+    Attributes:
+        release: As ``uname -r`` has it.
+        version: As ``uname -v`` has it; empty: every build of the release.
+    """
+
+    release: str
+    version: str = ""
+
+
+class KernelBtf(Record):
+    """The types of some kernels, minimised: those that the object for a machine is relocated against.
+
+    Attributes:
+        machine: As ``uname -m`` has it.
+        kernels: The kernels for which these are right.
+        btf: A ``.BTF`` section, compressed with zlib, in base64: most are never looked at.
+    """
+
+    machine: str
+    kernels: tuple[Kernel, ...]
+    btf: str
 
 
 # Facts about a program that matter to whoever lets it run, those that act before those that only read.
@@ -281,6 +346,8 @@ class Package(Record):
         objects: Machine → ELF object, for others.
         meanings: Of maps that are read, by their names: ``key`` and ``value`` → path of a member → what it stands for.
         results: Ours only: global variables that are read periodically as maps are, by their C names.
+        kernel_btf: Ours only: types of kernels that may have none of their own.
+        hooks: Whose programs are alternatives. No program is in two of them; those in none are always attached.
         behaviour: What the package says that its object can do; a claim until it is compared with the object. ``None``: it
             says nothing.
         format: Version of our own format; ``None`` for a package in upstream's dialect.
@@ -301,6 +368,8 @@ class Package(Record):
     perf_buffer_page_count: int = 64
     meanings: Mapping[str, Mapping[str, Mapping[str, str]]] = {}
     results: Mapping[str, Sample] = {}
+    kernel_btf: tuple[KernelBtf, ...] = ()
+    hooks: tuple[Hook, ...] = ()
     behaviour: Behaviour | None = None
     build: Build | None = None
     format: int | None = None

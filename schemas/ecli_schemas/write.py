@@ -14,7 +14,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .model import Behaviour, Build, EventType, Export, Json, MapSpec, Member, Option, Package, Sample, StackTrace
+    from .model import (
+        Behaviour,
+        Build,
+        EventType,
+        Export,
+        Hook,
+        Json,
+        KernelBtf,
+        MapSpec,
+        Member,
+        Option,
+        Package,
+        Sample,
+        StackTrace,
+    )
 
 _AS_TEXT = "JSON carries integers up to 2^53-1 exactly (RFC 7493, section 2.2), and no lone surrogates; use text for others"
 
@@ -211,7 +225,9 @@ def _ecli(package: Package) -> dict[str, Any]:
         exports=tuple(exports),
         options=tuple(map(_option, package.options)),
         meanings={name: {role: dict(said) for role, said in of.items()} for name, of in package.meanings.items()} or None,
+        kernel_btf=tuple([_kernel_btf(each) for each in package.kernel_btf]),
         results={name: _sample(sample) for name, sample in package.results.items()} or None,
+        hooks=tuple(map(_hook, package.hooks)),
         behaviour=_behaviour(package.behaviour) if package.behaviour else None,
         build=_build(package.build) if package.build else None,
     )
@@ -251,6 +267,14 @@ def _option(option: Option) -> dict[str, Any]:
     }
 
 
+def _hook(hook: Hook) -> dict[str, Any]:
+    alternatives = [
+        {"name": each.name, "programs": [{"name": one.name, **_filled(targets=one.targets)} for one in each.programs]}
+        for each in hook.alternatives
+    ]
+    return {"name": hook.name, "alternatives": alternatives, **_filled(optional=hook.optional or None)}
+
+
 def _behaviour(behaviour: Behaviour) -> dict[str, Any]:
     return _filled(
         programs=tuple([{"name": each.name, "type": each.type, "section": each.section} for each in behaviour.programs]),
@@ -271,6 +295,11 @@ def _behaviour(behaviour: Behaviour) -> dict[str, Any]:
         kfuncs=behaviour.kfuncs,
         facts=dict(behaviour.facts) or None,
     )
+
+
+def _kernel_btf(of: KernelBtf) -> dict[str, Any]:
+    kernels = [{"release": each.release, **_filled(version=each.version)} for each in of.kernels]
+    return {"machine": of.machine, "kernels": kernels, "btf": of.btf}
 
 
 def _build(build: Build) -> dict[str, Any]:
