@@ -200,9 +200,10 @@ def _beyond(findings: Findings, limits: Limits) -> Iterator[str]:
     behaviour = findings.behaviour
     if limits.allow is not None:
         allowed = allowed_facts(limits.allow)
-        for fact, line in zip(findings.facts, _told({fact: shown[:1] for fact, shown in findings.facts.items()}), strict=True):
+        for fact, shown in findings.facts.items():
             if fact not in allowed:
-                yield line.replace(f"--allow {word_for(fact)}", f'allow = ["{word_for(fact)}"]')
+                for line in _told({fact: shown[:1]}):
+                    yield line.replace(f"--allow {word_for(fact)}", f'allow = ["{word_for(fact)}"]')
     for program in behaviour.programs:
         section = program.section.removeprefix("?")
         if limits.program_types is not None and not matches_any(program.type, limits.program_types):

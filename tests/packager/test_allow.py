@@ -170,6 +170,18 @@ def test_limits_hold_whatever_is_allowed(build: Ecli, limit: str, message: str, 
             outcome.fails("--count")
 
 
+@pytest.mark.parametrize("name", ["execargs", "lsmguard", "xdpguard"])
+def test_a_limit_of_what_is_allowed_is_told(name: str) -> None:
+    package = built(name).package
+    admit(package, "all", limits=Policy("p", '[limits]\nallow = ["all"]').limits)
+    limits = Policy("p", '[limits]\nallow = ["observe"]').limits
+    if name not in ACTING:
+        admit(package, "all", limits=limits)
+        return
+    with pytest.raises(TrustError, match=r"(?s)is beyond the limits of p:\n  it can .* \(allow = "):
+        admit(package, "all", limits=limits)
+
+
 def test_memory_without_bound_is_beyond_any_limit() -> None:
     limits = Policy("p", '[limits]\nmap_memory = "4G"').limits
     with pytest.raises(TrustError, match=r"the memory of map \w+ has no bound"):
