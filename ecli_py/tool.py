@@ -79,6 +79,22 @@ class Tool:
         """Detach one program; the others go on. One that is pinned stays attached."""
         self._session.detach_program(program)
 
+    def buffers_full(self) -> dict[str, int]:
+        """Return how many samples of each map have found its buffer full so far.
+
+        Raises:
+            LibbpfError: The kernel does not tell.
+        """
+        return self._session.buffers_full()
+
+    def blame_output(self, before: Mapping[str, int]) -> None:
+        """Attribute what was lost since :meth:`buffers_full` to an output that was waited for; errors as there."""
+        self._session.blame_output(before)
+
+    def detach_all(self) -> None:
+        """Detach all programs: what is queued stays."""
+        self._session.detach()
+
     def programs(self) -> tuple[ProgramUsage, ...]:
         """Return the programs that were attached, each with what the kernel has measured: nothing, unless it is told to.
 

@@ -7,7 +7,7 @@ import sys
 
 from ecli_py.arguments import Arguments
 from ecli_py.report import UsageError, printable, warn
-from ecli_py.showing import OUTPUT_OPTIONS, LossWatch, closing_line, make_format, parse_count, warn_of_full_buffers
+from ecli_py.showing import OUTPUT_OPTIONS, LossWatch, closing_lines, make_format, parse_count, warn_of_full_buffers
 from ecli_py.source import find_source_to_run, parse_package
 from ecli_runtime.errors import OptionError
 from ecli_runtime.globals import is_bool, kind_of_value, parse_value
@@ -18,7 +18,7 @@ from ecli_schemas.errors import EcliError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
     from typing import Protocol
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ecli_py.control.server import ControlServer
     from ecli_py.output import Output
     from ecli_py.overhead import Measuring
+    from ecli_py.sink import Sink
     from ecli_py.tool import Tool
     from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.recorder import RunInfo
@@ -89,6 +90,7 @@ def main(words: list[str]) -> int:
         opened.interval_ms = None if arguments.interval is None else parse_interval_ms(arguments.interval)
         loading = opened.load(_attach_options(arguments))  # in the background: what follows is done meanwhile, importing included
         from ecli_py.output import Output, running_clock
+        from ecli_py.sink import Sink
         from ecli_py.tool import start_tool
 
         output = Output(loading.sources, make_format(arguments), running_clock())
@@ -99,22 +101,27 @@ def main(words: list[str]) -> int:
         with _Control(arguments, opened.package.name) as control, start_tool(loading, latency_ms, measuring is not None) as tool:
             stop.end(tool)
             rounds, limit = tool.rounds(duration_s), -1 if count is None else count
-            watches: list[Watch] = [LossWatch(lambda: tool.stats, bool(arguments.json)), *control.start(tool)]
+            sink = Sink(tool, output.write)
+            others: list[Watch] = [*control.start(tool)]
             if tool.hooks:
                 from ecli_py.hooks import HookReport
 
-                watches.append(HookReport(tool.hooks, bool(arguments.json), arguments.verbose))
+                others.append(HookReport(tool.hooks, bool(arguments.json), arguments.verbose))
             if measuring is not None:
-                watches.append(measuring.watch(tool))
+                others.append(measuring.watch(tool, lambda: sink.waited_s))
+
+            def watches(note: Callable[[str, str, int], object] | None = None) -> list[Watch]:
+                return [LossWatch(lambda: tool.stats, bool(arguments.json), note), *others]
+
             if info is None:
                 _settle(tool, output, arguments)
-                _show(tool, output, rounds, limit, watches)
+                _show(tool, output, sink, rounds, limit, watches())
             else:
                 from ecli_runtime.recorder import Recorder
 
                 with Recorder(arguments.record, info, lambda: tool.stats, warn) as recorder:
                     _settle(tool, output, arguments)
-                    _show(tool, output, recorder.tee(rounds), limit, watches)
+                    _show(tool, output, sink, recorder.tee(rounds), limit, watches(recorder.note_loss))
             stats = tool.stats
     return _STATUS_LOSS if arguments.fail_on_loss and (stats.lost or stats.undecoded) else 0
 
@@ -462,7 +469,9 @@ def _settle(tool: Tool, output: Output, arguments: Values) -> None:
             warn(f"privileges are kept: {error.strerror}")
 
 
-def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: int, watches: Sequence[Watch]) -> None:
+def _show(
+    tool: Tool, output: Output, sink: Sink, rounds: Iterator[Iterator[Chunk]], limit: int, watches: Sequence[Watch]
+) -> None:
     gc.freeze()
     gc.enable()
     # From this line on nothing is missed: a script that waits for it may start what it wants to see.
@@ -480,9 +489,10 @@ def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: 
                 break
         lines += [watch.look() for watch in watches]
         if any(lines):
-            output.write(b"".join(lines))
+            sink.write(b"".join(lines))
         if not limit:
             break
+    tool.detach_all()  # so that nothing is lost any more between what is said of that now and then
     output.write(output.finish() + b"".join([watch.end() for watch in watches]))
     warn_of_full_buffers(tool.stats)
-    sys.stderr.write(closing_line(tool.stats, output.filters))
+    sys.stderr.write(closing_lines(tool.stats, output.filters))
