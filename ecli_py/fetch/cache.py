@@ -89,6 +89,8 @@ class Cache:
     def __init__(self, directory: Path, temporary: bool = False) -> None:
         self.directory = directory
         self._temporary = temporary
+        if not directory.is_absolute():  # XDG_CACHE_HOME is not, or nobody knows where this user's home is
+            raise CacheError(f"the cache {directory} is no absolute path", "XDG_CACHE_HOME=DIR says where it is")
         try:
             for path in (directory, *(directory / name for name in _DIRECTORIES)):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -265,7 +267,7 @@ def cache_directory() -> Path:
     directory: Path = user_cache_path("ecli-py") / "fetch"
     if os.geteuid() == 0:
         existing = next((each for each in directory.parents if each.exists()), directory)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, KeyError):
             if existing.stat().st_uid != 0:
                 import pwd
 

@@ -44,7 +44,7 @@ class Credentials:
 def config_path() -> Path:
     """Return where Docker's configuration is, or would be."""
     directory = os.environ.get("DOCKER_CONFIG")
-    return (Path(directory) if directory else Path.home() / ".docker") / "config.json"
+    return Path(directory or os.path.expanduser("~/.docker")) / "config.json"
 
 
 def find_credentials(host: str) -> Credentials | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,3 +66,22 @@ def closed_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runnin
     """A registry that wants a login."""
     with run_registry(tmp_path_factory.mktemp("registry"), with_login=True) as running:
         yield running
+
+
+@pytest.fixture
+def package(small_package: Path) -> bytes:
+    return small_package.read_bytes()
+
+
+@pytest.fixture
+def large(package: bytes) -> bytes:
+    """A package that takes several reads."""
+    return package + b"\n" * 2_000_000
+
+
+@pytest.fixture
+def nothing_bad_is_kept(cache_path: Path) -> Iterator[None]:
+    """Whatever a test does, what is in the cache afterwards is whole."""
+    yield
+    for blob in cache_path.glob("blobs/*"):
+        assert hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name

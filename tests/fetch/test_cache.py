@@ -23,11 +23,6 @@ def cache(cache_path: Path) -> Cache:
     return Cache(cache_path)
 
 
-@pytest.fixture
-def package(small_package: Path) -> bytes:
-    return small_package.read_bytes()
-
-
 def put(cache: Cache, name: str, content: bytes, age_s: float = 0) -> str:
     """Keep something that was used some time ago; return its digest."""
     digest = cache.keep(content)
@@ -121,6 +116,18 @@ def test_a_cache_that_cannot_be_used_keeps_nobody_from_running(
     assert "nothing is kept" in outcome.stderr
     ecli("cache", "list").fails("writable to others", "chmod go-w")
     assert not list(cache.directory.glob("blobs/*"))
+
+
+@pytest.mark.parametrize(
+    "variables", [{"XDG_CACHE_HOME": "here"}, {"XDG_CACHE_HOME": "/proc/none"}, {"HOME": "", "XDG_CACHE_HOME": ""}]
+)
+def test_a_user_without_a_home(server: Server, package: bytes, ecli: Ecli, variables: dict[str, str], tmp_path: Path) -> None:
+    before = set(tmp_path.iterdir())
+    homeless = Ecli(tmp_path, environment={**ecli.environment, **variables})
+    outcome = homeless("inspect", server.serves("/tool.json", package))
+    assert outcome.status == 0, outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert set(tmp_path.iterdir()) == before
 
 
 @pytest.mark.kernel

@@ -209,6 +209,17 @@ def test_a_module_is_pushed_as_upstream_does(ecli: Ecli, tmp_path: Path, open_re
     assert (tmp_path / "again.wasm").read_bytes() == WASM
 
 
+def test_a_package_that_upstream_pushed_as_a_module_is_told_by_its_bytes(
+    ecli: Ecli, tool: Path, open_registry: RunningRegistry
+) -> None:
+    registry = Registry(parse_registry(f"{open_registry.host}/modules/trick"), False, 10)
+    config = registry.upload(b"{}", "application/vnd.wasm.config.v1+json")
+    layer = registry.upload(tool.read_bytes(), "application/vnd.wasm.content.layer.v1+wasm")
+    registry.put_manifest({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]}, "1")
+    registry.close()
+    assert "on_exec" in ecli("inspect", f"{open_registry.host}/modules/trick:1").stdout
+
+
 def test_a_signature_travels_with_the_package(ecli: Ecli, tool: Path, open_registry: RunningRegistry) -> None:
     reference = f"{open_registry.host}/tools/signed:1"
     push(ecli, tool, reference)
