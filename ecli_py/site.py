@@ -8,7 +8,7 @@ import os
 from html import escape
 
 from ecli_py.catalogue import FORMAT_VERSION, Entry, is_name, version_key
-from ecli_py.render.inspection import FACT_TEXTS
+from ecli_py.render.inspection import FACT_WORDS
 from ecli_py.render.plain import one_line, size_text
 from ecli_py.source import any_object
 from ecli_py.trust.allowances import OBSERVE, words_for
@@ -183,7 +183,7 @@ def _page(title: str, tools: Sequence[_Tool]) -> str:
 
 def _article(tool: _Tool) -> str:
     entry = tool.entry
-    shown = [FACT_TEXTS[fact] for fact in tool.facts if fact not in READING_FACTS] or ["only observes"]
+    shown = [FACT_WORDS[fact] for fact in tool.facts if fact not in READING_FACTS] or ["only observes"]
     link = escape(entry.url)
     signature = f'<a href="{link}{SUFFIX}">minisign</a>' if tool.is_signed else "none"
     rows = [

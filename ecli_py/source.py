@@ -15,10 +15,18 @@ from ecli_schemas.read import MAX_DOCUMENT_SIZE_BYTES, read_package
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Protocol
 
     from ecli_py.trust.guard import Guard
     from ecli_runtime.opening import OpenSession
-    from ecli_schemas.model import Package
+    from ecli_schemas.model import MapBehaviour, Package
+
+    class Admission(Protocol):
+        """Raises TrustError if an object may not be loaded."""
+
+        def __call__(self, elf: bytes, object_name: str, maps: Iterable[MapBehaviour] | None = None) -> None:
+            """Look into an object; arguments as :func:`ecli_py.trust.admit.admit_behaviour`."""
+
 
 # Where tar has its magic number (POSIX.1, ustar).
 _TAR_MAGIC = slice(257, 262)
@@ -51,16 +59,25 @@ class Source:
             TrustError: It may not.
             EcliError: Its object is broken, or there is none for this machine.
         """
+        check = self.admission(name, allow)
+        if check is not None:
+            package = opened.package
+            check(package.object_for(os.uname().machine), package.object_name, opened.map_behaviours())
+
+    def admission(self, name: str, allow: str | Iterable[str] | None) -> Admission | None:
+        """Return what raises if an object may not be loaded, ``None`` if any may; arguments and errors as :meth:`admit`."""
         if self.guard is None and allow is None:
-            return
+            return None
         from ecli_py.trust.admit import Terms, admit_behaviour
         from ecli_py.trust.allowances import parse_allowance
 
         words = None if allow is None else parse_allowance(allow)
         terms = Terms((), (), False) if self.guard is None else self.guard.terms
-        package = opened.package
-        elf = package.object_for(os.uname().machine)
-        admit_behaviour(name, elf, package.object_name, terms, words, opened.map_behaviours())
+
+        def check(elf: bytes, object_name: str, maps: Iterable[MapBehaviour] | None = None) -> None:
+            admit_behaviour(name, elf, object_name, terms, words, maps)
+
+        return check
 
 
 def find_source(reference: str | os.PathLike[str], *, offline: bool = False, insecure: bool = False) -> Source:

@@ -16,6 +16,8 @@ from ecli_schemas.read import read_package
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from ecli_schemas.model import Package
 
 
@@ -26,7 +28,9 @@ def main(words: list[str]) -> int:
         "Show what a package is and what it can do, read from its object. Nothing is loaded; no privileges are needed.",
     )
     parser.add_argument(
-        "package", metavar="PACKAGE", help="file, - for standard input, URL, HOST/REPO:TAG, or name in a catalogue"
+        "package",
+        metavar="PACKAGE",
+        help="file, - for standard input, URL, HOST/REPO:TAG, or name in a catalogue; a Wasm module, too",
     )
     parser.add_argument("--arch", metavar="ARCH", help="machine whose object is shown or written (default: this one)")
     add_fetch_options(parser)
@@ -37,6 +41,8 @@ def main(words: list[str]) -> int:
     )
     arguments = parser.parse_args(words)
     data = find_source(arguments.package, offline=arguments.offline, insecure=arguments.insecure).data
+    if data.startswith(b"\0asm"):
+        return _inspect_module(data, arguments)
     package = _read(data)
     wanted = arguments.arch
     arch, elf = any_object(package) if wanted is None else (wanted, package.object_for(wanted))
@@ -57,6 +63,17 @@ def main(words: list[str]) -> int:
             "what the package says that it can do is not what its object can do",
             "do not run it before somebody you trust has told why, or built it again from its source",
         )
+    return 0
+
+
+def _inspect_module(data: bytes, arguments: Namespace) -> int:
+    """Show what a Wasm module asks for."""
+    from ecli_py.module_inspection import inspect_module, module_text
+
+    if arguments.object is not None or arguments.arch is not None:
+        raise EcliError("a Wasm module has no object that could be written or chosen", "leave --object and --arch out")
+    document = inspect_module(data)
+    write_out(json.dumps(document, indent=2) + "\n" if arguments.json else module_text(document, arguments.package))
     return 0
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ecli_py.output import Output
     from ecli_py.overhead import Measuring
     from ecli_py.sink import Sink
+    from ecli_py.source import Source as PackageSource
     from ecli_py.tool import Tool
     from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.recorder import RunInfo
@@ -49,6 +50,26 @@ else:
 _RUN_OPTIONS = "options of ecli-py run"  # heading in the help
 _AT_THE_END = "end"  # --stats without an interval
 _STATUS_LOSS = 3
+_WASM = b"\0asm"
+# What is said to ecli-py of a Wasm module, before it on the command line.
+_MODULE_OPTIONS = (
+    "package",
+    "rest",
+    "offline",
+    "insecure",
+    "allow",
+    "allow_unsigned",
+    "attach",
+    "iface",
+    "cgroup",
+    "pid",
+    "binary",
+    "kernel_btf",
+    "token",
+    "duration",
+    "keep_privileges",
+    "verbose",
+)
 
 
 def main(words: list[str]) -> int:
@@ -75,6 +96,8 @@ def main(words: list[str]) -> int:
     )
     source = find_source_to_run(arguments.package, offline=offline, insecure=insecure, allow_unsigned=allow_unsigned, ask=True)
     data = source.data
+    if data.startswith(_WASM):
+        return _run_module(source, arguments)
     package = parse_package(data, arguments.object)
     with _open(package, arguments, source.kernel_btf) as opened:
         if arguments.ring_size:
@@ -124,6 +147,21 @@ def main(words: list[str]) -> int:
                     _show(tool, output, sink, recorder.tee(rounds), limit, watches(recorder.note_loss))
             stats = tool.stats
     return _STATUS_LOSS if arguments.fail_on_loss and (stats.lost or stats.undecoded) else 0
+
+
+def _run_module(source: PackageSource, arguments: Values) -> int:
+    """Run a Wasm module; all words behind it are its own."""
+    from ecli_py.modules import reject_options, run_module
+    from ecli_runtime.attach.options import AttachOptions
+    from ecli_runtime.wasm.controller.objects import Loading
+
+    given = (name for name, value in vars(arguments).items() if value is not None and name not in _MODULE_OPTIONS)
+    reject_options([f"--{name.replace('_', '-')}" for name in given])
+    duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
+    words = [arguments.package, *arguments.rest]
+    admit = source.admission(arguments.package, arguments.allow)
+    loading = Loading(_attach_options(arguments) or AttachOptions(), arguments.kernel_btf, arguments.token, admit)
+    return run_module(source.data, words, loading, duration_s)
 
 
 def _check_pin(arguments: Values) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ecli_py.render.inspection import FACT_TEXTS
+from ecli_py.render.inspection import FACT_WORDS
 from ecli_py.render.plain import one_line, size_text
 
 TYPE_CHECKING = False
@@ -29,7 +29,7 @@ def render(document: dict[str, Any]) -> str:
     if document["same"]:
         lines += ["", "Nothing differs in what it does and shows."]
     for heading, found in (
-        ("What it can do", _names(document["facts"], lambda name: FACT_TEXTS.get(name, name))),
+        ("What it can do", _names(document["facts"], lambda name: FACT_WORDS.get(name, name))),
         ("Programs", _records(document["programs"], lambda each: f"{each['type']} at {each['section']}")),
         ("Helpers and kernel functions", [*_names(document["helpers"]), *_names(document["kfuncs"])]),
         ("Maps", [*_records(document["maps"], lambda each: f"{each['type']}, {_memory(each)}"), *_memories(old, new)]),

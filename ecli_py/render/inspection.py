@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 # Each fact in the words of somebody who is asked to let the program run.
-FACT_TEXTS = {
+FACT_WORDS = {
     "writes_user_memory": "can write to the memory of processes",
     "sends_signals": "can send signals to processes, so end them",
     "overrides_returns": "can change what functions return",
@@ -112,7 +112,7 @@ def _behaviour(behaviour: dict[str, Any]) -> Iterator[str]:
     if behaviour["only_observes"]:
         yield "  It only observes: it changes nothing outside of its own maps."
     for fact, shown in facts.items():
-        text = FACT_TEXTS.get(fact, one_line(fact))
+        text = FACT_WORDS.get(fact, one_line(fact))
         yield from _wrapped(f"* {text}: {_list(shown)}", "  ", "    ")
     if not behaviour["only_observes"]:
         yield from _wrapped(f"if it is from another machine, it runs only with --allow {','.join(behaviour['allow'])}")

@@ -172,11 +172,11 @@ def admit_behaviour(
 
 
 def _told(refused: dict[str, tuple[Evidence, ...]]) -> Iterator[str]:
-    from ecli_py.render.inspection import FACT_TEXTS
+    from ecli_py.render.inspection import FACT_WORDS
 
     for fact, shown in refused.items():
         for evidence in shown:
-            yield f"it {FACT_TEXTS[fact]} (--allow {word_for(fact)}): {evidence}"
+            yield f"it {FACT_WORDS[fact]} (--allow {word_for(fact)}): {evidence}"
 
 
 def _lines(texts: Iterable[str]) -> str:
