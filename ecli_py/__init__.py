@@ -44,6 +44,8 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
     on_trap: Literal["stop", "pass", "drop"] = "stop",
     handler_options: Mapping[str, str] | None = None,
     grants: Sequence[str] = (),
+    allow: Sequence[str] | None = None,
+    allow_unsigned: bool = False,
 ) -> Tool:
     """Open a package, load it into the kernel and attach it.
 
@@ -70,6 +72,9 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
         on_trap: When a handler traps: end with an error, or go on with the event as it is, or without it.
         handler_options: What handlers are given, by name.
         grants: Maps that those in ``handlers`` may change, and ``wasi``.
+        allow: What the package may do, in the words of ``ecli-py run --allow``; ``None``: what policies say, or else anything if
+            it is a file, and only observe if it is from another machine.
+        allow_unsigned: Run a package of another machine that no trusted key has signed.
 
     Returns:
         The tool at work. Close it, or use it in a ``with`` statement, to detach it. Capabilities are kept: they are the caller's.
@@ -93,8 +98,22 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
         from ecli_py.handlers import Choice
 
         choice = Choice(tuple(handlers), wasm, on_trap, handler_options or {}, frozenset(grants))
-    places = [None if each is None else os.fspath(each) for each in (token, pin)]
-    return open_tool(package, options or {}, targets, kernel_btf, latency_ms, raw, sizes, measure, places[0], places[1], choice)
+    token_path, pin_path = (None if each is None else os.fspath(each) for each in (token, pin))
+    return open_tool(
+        package,
+        options or {},
+        targets,
+        kernel_btf,
+        latency_ms,
+        raw,
+        sizes,
+        measure,
+        token_path,
+        pin_path,
+        choice,
+        allow,
+        allow_unsigned,
+    )
 
 
 def open_recording(path: str | os.PathLike[str], *, raw: bool = False) -> Replay:

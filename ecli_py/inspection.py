@@ -7,6 +7,7 @@ import math
 import sys
 
 from ecli_py.render.ctype import declaration, declaration_of_members
+from ecli_py.trust.allowances import words_for
 from ecli_runtime.behaviour import analyse_open, contradictions, undeclared_facts
 from ecli_runtime.decode.plan import event_type_id, make_plan
 from ecli_runtime.decode.python import make_decoder
@@ -57,8 +58,9 @@ class Inspection:
                         ``choices``, ``help``
     ``events``          list: ``map`` (or global variable), and ``types``: list of ``role`` (``event``, ``key``, ``value``,
                         or ``variable``), ``name``, ``size``, ``c`` (definition as C text)
-    ``behaviour``       ``only_observes``, ``facts`` (name → what shows it), ``helpers``, ``kfuncs``; of the object, or
-                        where it cannot be opened here what the package says
+    ``behaviour``       ``only_observes``, ``facts`` (name → what shows it), ``helpers``, ``kfuncs``, ``allow`` (words of
+                        ``run --allow`` that it needs); of the object, or where it cannot be opened here what the
+                        package says
     ``verified``        ``behaviour`` was read from the object, not taken from the package
     ``contradictions``  list of texts: where the package's own account of its behaviour is not true
     ``wasm``            list: ``name``, ``kind``, ``size``, ``digest``, ``writes`` and ``wasi`` (what it is granted), ``limits``
@@ -96,6 +98,7 @@ class Inspection:
                 "facts": {fact: list(shown) for fact, shown in behaviour.facts.items()},
                 "helpers": list(behaviour.helpers),
                 "kfuncs": list(behaviour.kfuncs),
+                "allow": list(words_for(behaviour.facts)),
             },
             "contradictions": self._contradictions(behaviour, elf),
             "wasm": list(map(_wasm, package.wasm)),

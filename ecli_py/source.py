@@ -8,12 +8,25 @@ from __future__ import annotations
 import os
 import sys
 
+from ecli_py.trust import is_guarded, policy_paths
 from ecli_schemas.errors import EcliError, PackageError
 from ecli_schemas.read import MAX_DOCUMENT_SIZE_BYTES, read_package
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ecli_schemas.model import Package
+    from collections.abc import Iterable
+    from typing import Protocol
+
+    from ecli_py.trust.guard import Guard
+    from ecli_runtime.opening import OpenSession
+    from ecli_schemas.model import MapBehaviour, Package
+
+    class Admission(Protocol):
+        """Raises TrustError if an object may not be loaded."""
+
+        def __call__(self, elf: bytes, object_name: str, maps: Iterable[MapBehaviour] | None = None) -> None:
+            """Look into an object; arguments as :func:`ecli_py.trust.admit.admit_behaviour`."""
+
 
 # Where tar has its magic number (POSIX.1, ustar).
 _TAR_MAGIC = slice(257, 262)
@@ -27,10 +40,44 @@ class Source:
         data: The package's JSON document.
         kernel_btf: File with the running kernel's types, from an archive that has them; ``None``: the kernel has its own, or
             nobody has them. It lasts as long as this process.
+        guard: What must still be asked before it runs; ``None``: nothing.
     """
 
     def __init__(self, data: bytes, kernel_btf: str | None = None) -> None:
         self.data, self.kernel_btf = data, kernel_btf
+        self.guard: Guard | None = None
+
+    def admit(self, name: str, opened: OpenSession, allow: str | Iterable[str] | None) -> None:
+        """Return if the package may do what its object for this machine can do; nothing of it has been loaded yet.
+
+        Args:
+            name: What it is called, for messages.
+            opened: The package that :attr:`data` is, as it will be loaded.
+            allow: Words of ``--allow``, or one text with commas between them; ``None``: what is allowed by default.
+
+        Raises:
+            TrustError: It may not.
+            EcliError: Its object is broken, or there is none for this machine.
+        """
+        check = self.admission(name, allow)
+        if check is not None:
+            package = opened.package
+            check(package.object_for(os.uname().machine), package.object_name, opened.map_behaviours())
+
+    def admission(self, name: str, allow: str | Iterable[str] | None) -> Admission | None:
+        """Return what raises if an object may not be loaded, ``None`` if any may; arguments and errors as :meth:`admit`."""
+        if self.guard is None and allow is None:
+            return None
+        from ecli_py.trust.admit import Terms, admit_behaviour
+        from ecli_py.trust.allowances import parse_allowance
+
+        words = None if allow is None else parse_allowance(allow)
+        terms = Terms((), (), False) if self.guard is None else self.guard.terms
+
+        def check(elf: bytes, object_name: str, maps: Iterable[MapBehaviour] | None = None) -> None:
+            admit_behaviour(name, elf, object_name, terms, words, maps)
+
+        return check
 
 
 def find_source(reference: str | os.PathLike[str], *, offline: bool = False, insecure: bool = False) -> Source:
@@ -47,9 +94,52 @@ def find_source(reference: str | os.PathLike[str], *, offline: bool = False, ins
     name = os.fspath(reference)
     data = _read_local(name)
     if data is None:
-        from ecli_py.fetch import FetchOptions, fetch
+        from ecli_py.fetch import FetchOptions
+        from ecli_py.trust.guard import look_up
 
-        data = fetch(name, options=FetchOptions(offline=offline, insecure=insecure)).content
+        data = look_up(name, FetchOptions(offline=offline, insecure=insecure)).content
+    return unpack(data, name)
+
+
+def find_source_to_run(
+    reference: str | os.PathLike[str],
+    *,
+    offline: bool = False,
+    insecure: bool = False,
+    allow_unsigned: bool = False,
+    ask: bool = False,
+) -> Source:
+    """Return what a reference stands for, if it is what a lock pins, and signed as policies want it.
+
+    Args:
+        reference: As :func:`find_source`.
+        offline: As :func:`find_source`.
+        insecure: As :func:`find_source`.
+        allow_unsigned: Take a package of another machine that nobody here trusts has signed.
+        ask: Ask on the terminal, if there is one, whether to take it.
+
+    Raises:
+        EcliError: It cannot be had, or must not run.
+    """
+    name = os.fspath(reference)
+    data = None if is_guarded() else _read_local(name)
+    if data is not None:
+        return unpack(data, name)
+    from ecli_py.fetch import FetchOptions
+    from ecli_py.trust.guard import Guard
+
+    guard = Guard(name, FetchOptions(offline=offline, insecure=insecure), allow_unsigned=allow_unsigned, ask=ask)
+    source = unpack(guard.fetched.content, name)
+    source.guard = guard
+    return source
+
+
+def unpack(data: bytes, name: str) -> Source:
+    """Return what was fetched, taken out of its archive if it is in one.
+
+    Raises:
+        EcliError: The archive is damaged, or has no package.
+    """
     return _from_archive(data, name) if data[_TAR_MAGIC] == b"ustar" else Source(data)
 
 
@@ -94,7 +184,8 @@ def _read_local(name: str) -> bytes | None:
     try:
         return _read(name)
     except OSError as error:
-        if isinstance(error, (FileNotFoundError, NotADirectoryError)) and (":" in name or "sha256=" in name):
+        is_missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
+        if is_missing and (":" in name or "sha256=" in name or ("/" not in name and policy_paths())):
             return None
         raise EcliError(f"cannot read {name}: {error.strerror}", "check the path") from error
 

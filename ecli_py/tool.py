@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 
-from ecli_py.source import find_source, parse_package
+from ecli_py.source import find_source_to_run, parse_package
 from ecli_runtime.opening import OpenSession
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
@@ -314,14 +314,16 @@ def open_tool(
     measure: bool,
     token: str | None,
     pin: str | None,
-    choice: Choice | None = None,
+    choice: Choice | None,
+    allow: Sequence[str] | None,
+    allow_unsigned: bool,
 ) -> Tool:
     """Open a package, set its options, load and attach it; see :func:`ecli_py.open`."""
     if pin is not None:
         from ecli_runtime.pins import check_directory
 
         check_directory(pin)
-    source = find_source(package)
+    source = find_source_to_run(package, allow_unsigned=allow_unsigned)
     read = parse_package(source.data)
     with OpenSession(read, kernel_btf or source.kernel_btf, token) as opened:
         for name, value in options.items():
@@ -329,6 +331,7 @@ def open_tool(
         opened.raw = raw
         if ring_sizes:
             opened.set_ring_sizes(ring_sizes)
+        source.admit(os.fspath(package), opened, allow)
         loading = opened.load(attach)
         modules = []
         if choice is not None or read.wasm:

@@ -28,7 +28,9 @@ def main(words: list[str]) -> int:
         "Show what a package is and what it can do, read from its object. Nothing is loaded; no privileges are needed.",
     )
     parser.add_argument(
-        "package", metavar="PACKAGE", help="file, - for standard input, URL, or HOST/REPO:TAG of a registry; a Wasm module, too"
+        "package",
+        metavar="PACKAGE",
+        help="file, - for standard input, URL, HOST/REPO:TAG, or name in a catalogue; a Wasm module, too",
     )
     parser.add_argument("--arch", metavar="ARCH", help="machine whose object is shown or written (default: this one)")
     add_fetch_options(parser)

@@ -16,7 +16,7 @@ from ecli_py.showing import (
     parse_count,
     warn_of_full_buffers,
 )
-from ecli_py.source import find_source, parse_package
+from ecli_py.source import find_source_to_run, parse_package
 from ecli_runtime.errors import OptionError
 from ecli_runtime.globals import is_bool, kind_of_value, parse_value
 from ecli_runtime.libbpf import log
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ecli_py.output import Output
     from ecli_py.overhead import Measuring
     from ecli_py.sink import Sink
+    from ecli_py.source import Source as PackageSource
     from ecli_py.tool import Tool
     from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.recorder import RunInfo
@@ -65,6 +66,8 @@ _MODULE_OPTIONS = (
     "rest",
     "offline",
     "insecure",
+    "allow",
+    "allow_unsigned",
     "attach",
     "iface",
     "cgroup",
@@ -89,18 +92,26 @@ def main(words: list[str]) -> int:
     # The package cannot be read without it, so it is no option of what follows the package.
     command.add_option(_RUN_OPTIONS, "--object", metavar="FILE", help="ELF object, for upstream's metadata files")
     _add_run_options(command)
-    command.add_operand("package", metavar="PACKAGE", help="file, - for standard input, URL, or HOST/REPO:TAG of a registry")
+    command.add_operand(
+        "package", metavar="PACKAGE", help="file, - for standard input, URL, HOST/REPO:TAG, or name in a catalogue"
+    )
     command.add_rest("rest")
     arguments = command.parse(words)
     log.set_verbose(arguments.verbose)
-    # These two may also follow the package, whatever they mean to it.
-    offline, insecure = (getattr(arguments, name) or f"--{name}" in arguments.rest for name in ("offline", "insecure"))
-    source = find_source(arguments.package, offline=offline, insecure=insecure)
+    # These may also follow the package, whatever they mean to it.
+    offline, insecure, allow_unsigned = (
+        getattr(arguments, name) or f"--{name.replace('_', '-')}" in arguments.rest
+        for name in ("offline", "insecure", "allow_unsigned")
+    )
+    source = find_source_to_run(arguments.package, offline=offline, insecure=insecure, allow_unsigned=allow_unsigned, ask=True)
     data = source.data
     if data.startswith(_WASM):
-        return _run_module(data, arguments)
+        return _run_module(source, arguments)
     package = parse_package(data, arguments.object)
     with _open(package, arguments, source.kernel_btf) as opened:
+        if arguments.ring_size:
+            _set_ring_sizes(opened, arguments.ring_size)
+        source.admit(arguments.package, opened, arguments.allow)
         duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
         count = None if arguments.count is None else parse_count(arguments.count)
         latency_ms = DEFAULT_LATENCY_MS if arguments.latency is None else parse_latency_ms(arguments.latency)
@@ -108,8 +119,6 @@ def main(words: list[str]) -> int:
         if arguments.pin is not None:
             _check_pin(arguments)
         opened.raw = arguments.raw
-        if arguments.ring_size:
-            _set_ring_sizes(opened, arguments.ring_size)
         opened.interval_ms = None if arguments.interval is None else parse_interval_ms(arguments.interval)
         loading = opened.load(_attach_options(arguments))  # in the background: what follows is done meanwhile, importing included
         from ecli_py.output import Output, running_clock
@@ -171,7 +180,7 @@ def _handler_choice(package: Package, arguments: Values) -> Choice | None:
     return make_choice(arguments, not arguments.no_wasm)
 
 
-def _run_module(data: bytes, arguments: Values) -> int:
+def _run_module(source: PackageSource, arguments: Values) -> int:
     """Run a Wasm module; all words behind it are its own."""
     from ecli_py.modules import reject_options, run_module
     from ecli_runtime.attach.options import AttachOptions
@@ -181,8 +190,9 @@ def _run_module(data: bytes, arguments: Values) -> int:
     reject_options([f"--{name.replace('_', '-')}" for name in given])
     duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
     words = [arguments.package, *arguments.rest]
-    loading = Loading(_attach_options(arguments) or AttachOptions(), arguments.kernel_btf, arguments.token)
-    return run_module(data, words, loading, duration_s)
+    admit = source.admission(arguments.package, arguments.allow)
+    loading = Loading(_attach_options(arguments) or AttachOptions(), arguments.kernel_btf, arguments.token, admit)
+    return run_module(source.data, words, loading, duration_s)
 
 
 def _check_pin(arguments: Values) -> None:
@@ -312,6 +322,15 @@ def _add_run_options(command: Arguments) -> None:
         ("--token", {"metavar": "PATH", "help": "BPF file system that gives the right to load, in a user namespace"}),
         ("--pin", {"metavar": "DIR", "help": "pin links and maps there, in a BPF file system: they outlive the run"}),
         ("--keep-privileges", {"action": "store_true", "help": "do not give up all capabilities when the programs are attached"}),
+        (
+            "--allow",
+            {
+                "metavar": "WORDS",
+                "help": "what the package may do: observe, network, enforce, signals, override, user-memory, replace, other, "
+                "all; with commas (default: observe from other machines, all from a file)",
+            },
+        ),
+        ("--allow-unsigned", {"action": "store_true", "help": "run a package of another machine that no trusted key has signed"}),
         ("--kernel-btf", {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),
         ("--offline", {"action": "store_true", "help": "take a package that is not local from the cache, and ask nobody"}),
         ("--insecure", {"action": "store_true", "help": "ask a registry over plain HTTP, though it is on another machine"}),

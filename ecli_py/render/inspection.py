@@ -114,6 +114,8 @@ def _behaviour(behaviour: dict[str, Any]) -> Iterator[str]:
     for fact, shown in facts.items():
         text = FACT_WORDS.get(fact, one_line(fact))
         yield from _wrapped(f"* {text}: {_list(shown)}", "  ", "    ")
+    if not behaviour["only_observes"]:
+        yield from _wrapped(f"if it is from another machine, it runs only with --allow {','.join(behaviour['allow'])}")
     for word, names in (("helpers called", behaviour["helpers"]), ("kernel functions called", behaviour["kfuncs"])):
         if names:
             yield from _wrapped(f"{word}: {_list(name.removeprefix('bpf_') for name in names)}", "  ", "    ")

@@ -26,7 +26,7 @@ def archive(small_package: Path, tmp_path: Path) -> Path:
 
 def test_an_archive_runs(ecli: Ecli, archive: Path, server: Server) -> None:
     for reference in (str(archive), server.serves("/x.json", archive.read_bytes())):
-        outcome = ecli("run", reference, "--duration", "50ms")
+        outcome = ecli("run", reference, "--allow-unsigned", "--duration", "50ms")
         assert outcome.status == 0, outcome.stderr
     assert "on_exec" in ecli("inspect", archive).stdout
     assert ecli("run", "-", "--duration", "50ms", stdin=archive.read_bytes()).status == 0

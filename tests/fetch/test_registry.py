@@ -60,9 +60,31 @@ def test_push_tags_pull_and_inspect_by_tag_and_by_digest(ecli: Ecli, tool: Path,
 def test_run_by_tag_and_by_digest(ecli: Ecli, tool: Path, open_registry: RunningRegistry) -> None:
     pinned = push(ecli, tool, f"{open_registry.host}/tools/run:1")
     for reference in (f"{open_registry.host}/tools/run:1", pinned):
-        outcome = ecli("run", reference, "--duration", "50ms")
+        outcome = ecli("run", reference, "--allow-unsigned", "--duration", "50ms")
         assert outcome.status == 0, outcome.stderr
         assert "attached" in outcome.stderr
+
+
+@pytest.mark.kernel
+def test_what_a_trusted_key_has_signed_runs(ecli: Ecli, tool: Path, open_registry: RunningRegistry) -> None:
+    reference = f"{open_registry.host}/tools/signed:1"
+    assert ecli("keygen", "-W", "key").status == 0
+    assert ecli("sign", "--key", "key", tool).status == 0
+    push(ecli, tool, reference)
+    ecli("run", reference).fails("which is not trusted here")
+    assert ecli("trust", "add", "me", "key.pub").status == 0
+    outcome = ecli("run", reference, "--duration", "50ms")
+    assert outcome.status == 0, outcome.stderr
+    assert ecli("verify", reference).stdout.startswith("signed by me")
+    assert ecli("lock", reference).status == 0
+    assert ecli("run", reference, "--duration", "50ms", "--offline").status == 0
+    # The signature of another package, pushed with this one.
+    other = tool.with_name("other.json")
+    other.write_bytes(tool.read_bytes() + b" ")
+    tool.with_name("tool.json.minisig").rename(tool.with_name("other.json.minisig"))
+    push(ecli, other, f"{open_registry.host}/tools/replayed:1")
+    (tool.parent / "ecli.lock").unlink()
+    ecli("run", f"{open_registry.host}/tools/replayed:1", "--allow-unsigned").fails("not what was signed")
 
 
 def test_a_login_is_needed_tried_and_kept(
