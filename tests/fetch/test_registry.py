@@ -221,7 +221,7 @@ def test_a_package_that_upstream_pushed_as_a_module_is_told_by_its_bytes(
 
 
 def test_a_signature_travels_with_the_package(ecli: Ecli, tool: Path, open_registry: RunningRegistry) -> None:
-    reference = f"{open_registry.host}/tools/signed:1"
+    reference = f"{open_registry.host}/tools/carried:1"
     push(ecli, tool, reference)
     assert "(signed)" not in ecli("pull", reference, "-o", "unsigned.json").stdout
     tool.with_name("tool.json.minisig").write_bytes(SIGNATURE)
