@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import decode, handlers, live, startup, steady
+from benchmarks import controllers, decode, handlers, live, startup, steady
 from benchmarks.harness import Benchmark, Result, Target, UnavailableError
 
 # All benchmarks. A new one is a module with one job whose BENCHMARKS are added here.
@@ -19,6 +19,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     *startup.BENCHMARKS,
     *decode.BENCHMARKS,
     *handlers.BENCHMARKS,
+    *controllers.BENCHMARKS,
     *live.BENCHMARKS,
     *steady.BENCHMARKS,
 )

@@ -25,7 +25,9 @@ def wasm(text: str) -> bytes:
     return bytes(wasmtime.wat2wasm(text))
 
 
-def guest(body: str, more: str = "", pointer: str = "i32", memory: str = "2", table: bool = True) -> bytes:
+def guest(
+    body: str, more: str = "", pointer: str = "i32", memory: str = "2", table: bool = True, module: str = "wasm_bpf"
+) -> bytes:
     """Return a guest.
 
     Args:
@@ -35,17 +37,18 @@ def guest(body: str, more: str = "", pointer: str = "i32", memory: str = "2", ta
         pointer: Type of pointers, handles aside.
         memory: Its size in pages.
         table: Whether it exports its table.
+        module: What it imports the functions from.
     """
     export = '(export "__indirect_function_table")' if table else ""
     return wasm(f"""
 (module
   (type $callback (func (param i32 i32 i32) (result i32)))
-  (import "wasm_bpf" "wasm_load_bpf_object" (func $load (param {pointer} i32) (result i64)))
-  (import "wasm_bpf" "wasm_close_bpf_object" (func $close (param i64) (result i32)))
-  (import "wasm_bpf" "wasm_bpf_map_fd_by_name" (func $map_fd (param i64 {pointer}) (result i32)))
-  (import "wasm_bpf" "wasm_bpf_map_operate"
+  (import "{module}" "wasm_load_bpf_object" (func $load (param {pointer} i32) (result i64)))
+  (import "{module}" "wasm_close_bpf_object" (func $close (param i64) (result i32)))
+  (import "{module}" "wasm_bpf_map_fd_by_name" (func $map_fd (param i64 {pointer}) (result i32)))
+  (import "{module}" "wasm_bpf_map_operate"
     (func $map_operate (param i32 i32 {pointer} {pointer} {pointer} i64) (result i32)))
-  (import "wasm_bpf" "wasm_bpf_buffer_poll"
+  (import "{module}" "wasm_bpf_buffer_poll"
     (func $buffer_poll (param i64 i32 i32 i32 {pointer} i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
@@ -112,13 +115,15 @@ class FakeRing:
 
     def peek(self, limit: int) -> memoryview:
         first = stride_of(int.from_bytes(self.data[:4], "little") & 0x3FFF_FFFF) if self.data else 0
-        return memoryview(bytes(self.data[: max(limit, first)]))
+        return memoryview(self.data)[: max(limit, first)]
 
     def advance(self, size: int) -> None:
         assert size <= len(self.data)
         del self.data[:size]
 
     def close(self) -> None:
+        self.data.append(0)  # BufferError while somebody holds a part of it: what is mapped could not be unmapped
+        del self.data[-1]
         self.closed = True
 
 

@@ -200,6 +200,16 @@ def test_nobody_reads_its_output(ecli: Ecli, module: Path) -> None:
     assert (done.stdout, done.stderr) == ("line\nline\n", "")
 
 
+def test_nobody_reads_what_its_callbacks_write(ecli: Ecli, module: Path) -> None:
+    script = f"{sys.executable} -m ecli_py run {module} events execs | head -n 1"
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        while running.poll() is None:
+            subprocess.run(["true"], check=True)
+        stdout, stderr = running.communicate()
+    assert len(stdout.splitlines()) == 1
+    assert stderr == "attached\n"
+
+
 def test_what_it_is_can_be_seen_before_it_runs(ecli: Ecli, module: Path) -> None:
     outcome = ecli("inspect", module)
     assert (outcome.status, outcome.stderr) == (0, "")

@@ -26,6 +26,8 @@ CONTROLLER_IMPORTS = frozenset(
     )
 )
 WRAPPER_IMPORTS = frozenset(("wasm_bpf_buffer_poll",))
+# What linkers name the module of functions that the first SDKs, of C and of Go, declared without naming one.
+UNNAMED = "env"
 LEGACY_IMPORTS = frozenset(("create_bpf", "run_bpf", "wait_and_poll_bpf"))
 HANDLER_IMPORTS = frozenset(("emit", "log", "now", "option", "type"))
 # Access to maps: a module for each operation, and the names of its functions are those of the maps.
@@ -85,7 +87,7 @@ def kind_of(module: Any, wrapper: str = CALLBACK_WRAPPER) -> Kind:
     kind = _claimed({name for name, *_ in imports}, {name for _, name, _ in imports}, exports, wrapper)
     known = {} if kind is None else dict(_KNOWN[kind])
     if kind is Kind.CONTROLLER:
-        known[wrapper] = WRAPPER_IMPORTS
+        known |= {wrapper: WRAPPER_IMPORTS, UNNAMED: CONTROLLER_IMPORTS}
     unknown = [
         f"{name}.{each}" + ("" if what == FUNCTION else f" ({what})")
         for name, each, what in imports
@@ -113,7 +115,7 @@ def _is_given(known: dict[str, frozenset[str] | None], module: str, name: str) -
 def _claimed(modules: set[str], names: set[str], exports: set[str], wrapper: str) -> Kind | None:
     if HANDLER_ABI in exports:
         return Kind.HANDLER
-    if modules & {WASM_BPF, wrapper}:
+    if modules & {WASM_BPF, wrapper} or (UNNAMED in modules and names & CONTROLLER_IMPORTS):
         return Kind.CONTROLLER
     if LEGACY_ENV in modules and names & LEGACY_IMPORTS:
         return Kind.LEGACY

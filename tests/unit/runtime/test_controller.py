@@ -221,6 +221,18 @@ def test_the_form_of_tinygo() -> None:
     assert "go-callback" in str(ran.errors[0])
 
 
+@pytest.mark.parametrize("pointer", ["i32", "i64"])
+def test_functions_that_the_first_sdks_named_no_module_for(pointer: str) -> None:
+    ran = run(guest(POLL, pointer=pointer, module="env"), FakeRing(record(number(5)) + record(number(6))))
+    assert ran.numbers == [4, 5, 4, 6, 2]
+
+
+def test_one_function_from_a_module_that_has_it_not_and_one_that_has() -> None:
+    imports = '(import "env" "wasm_load_bpf_object" (func (param i32 i32) (result i64))) (import "env" "abort" (func))'
+    with pytest.raises(WasmError, match=r"controller and imports what nobody provides: env\.abort$"):
+        run(wasm(f'(module {imports} (memory (export "memory") 1) (func (export "_start")))'))
+
+
 # The end.
 
 
@@ -471,6 +483,7 @@ def test_a_start_function_may_call_before_there_is_memory() -> None:
 
 def test_kinds() -> None:
     assert kind_of(guest("")) is Kind.CONTROLLER
+    assert kind_of(guest("", module="env")) is Kind.CONTROLLER
     assert kind_of(tinygo()) is Kind.CONTROLLER
     legacy = '(import "env" "create_bpf" (func (param i32 i32) (result i32))) (memory (export "memory") 1)'
     assert kind_of(wasm(f'(module {legacy} (func (export "bpf_main") (param i32 i32) (result i32) unreachable))')) is Kind.LEGACY
@@ -487,3 +500,15 @@ def test_what_output_raises_ends_the_module(raw: bool) -> None:
         pytest.raises(BrokenPipeError),
     ):
         controller.run()
+
+
+def test_what_output_raises_in_a_callback_leaves_nothing(raw: bool) -> None:
+    def fail(_fd: int, _data: bytes) -> None:
+        raise BrokenPipeError
+
+    ring = FakeRing(record(number(1)) + record(number(2)))
+    surroundings = Surroundings(["x"], fail, print)
+    with pytest.raises(BrokenPipeError), Controller(guest(POLL), surroundings, raw=raw, objects=FakeObjects(ring)) as controller:
+        controller.run()
+    assert ring.closed
+    assert ring.data == record(number(2))  # the other was delivered

@@ -12,7 +12,7 @@ from ecli_runtime.wasm.controller.adapter import Adapter
 from ecli_runtime.wasm.controller.maps import operate
 from ecli_runtime.wasm.controller.objects import OBJECT_SIZE_LIMIT_BYTES
 from ecli_runtime.wasm.errnos import EBADF, EBUSY, EFAULT, EINTR, EINVAL, EIO, ENOENT, guest_errno
-from ecli_runtime.wasm.kinds import WASM_BPF
+from ecli_runtime.wasm.kinds import UNNAMED, WASM_BPF
 from ecli_runtime.wasm.memory import FaultError, NoMemory
 from ecli_runtime.wasm.raw import is_numeric
 
@@ -59,17 +59,18 @@ class Host:
         self._exports: Any = {}
         self._memory: GuestMemory = NoMemory()
         self._adapters: dict[bool, Adapter] = {}  # whether it is for TinyGo's form → the adapter
-        # Module and name → number of parameters and function, each of which returns a number.
-        self._functions: dict[tuple[str, str], tuple[int, Callable[..., int]]] = {
-            (WASM_BPF, "wasm_load_bpf_object"): (2, self._load),
-            (WASM_BPF, "wasm_close_bpf_object"): (1, self._close),
-            (WASM_BPF, "wasm_attach_bpf_program"): (3, self._attach),
-            (WASM_BPF, "wasm_attach_bpf_program_fd"): (3, self._attach_fd),
-            (WASM_BPF, "wasm_bpf_map_fd_by_name"): (2, self._map_fd),
-            (WASM_BPF, "wasm_bpf_map_operate"): (6, self._map_operate),
-            (WASM_BPF, "wasm_bpf_buffer_poll"): (7, self._poll),
-            (wrapper, "wasm_bpf_buffer_poll"): (6, self._poll_wrapped),
+        # Name → number of parameters and function, each of which returns a number.
+        functions: dict[str, tuple[int, Callable[..., int]]] = {
+            "wasm_load_bpf_object": (2, self._load),
+            "wasm_close_bpf_object": (1, self._close),
+            "wasm_attach_bpf_program": (3, self._attach),
+            "wasm_attach_bpf_program_fd": (3, self._attach_fd),
+            "wasm_bpf_map_fd_by_name": (2, self._map_fd),
+            "wasm_bpf_map_operate": (6, self._map_operate),
+            "wasm_bpf_buffer_poll": (7, self._poll),
         }
+        self._functions = {(module, name): each for module in (WASM_BPF, UNNAMED) for name, each in functions.items()}
+        self._functions[wrapper, "wasm_bpf_buffer_poll"] = (6, self._poll_wrapped)
 
     def connect(self, store: Any, exports: Any, memory: GuestMemory, pending: Pending) -> None:
         """Say which instance it is for, and what it exports."""

@@ -148,6 +148,7 @@ class Poller:
             try:
                 result = adapter.drain(records, function, context, data, max_size)
             finally:
+                records.release()  # what is raised here keeps it, and the ring could not be unmapped
                 if adapter.consumed:
                     self._ring.advance(adapter.consumed)
                 total += adapter.count
