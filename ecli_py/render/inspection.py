@@ -159,7 +159,8 @@ def _maps(maps: list[dict[str, Any]]) -> Iterator[str]:
     rows = [("NAME", "TYPE", "KEY", "VALUE", "ENTRIES", "MEMORY, AT MOST")]
     for each in maps:
         is_ring = each["type"].endswith("ringbuf")
-        entries = "" if is_ring else str(each["max_entries"])
+        unsaid = "per CPU" if each["type"] == "perf_event_array" else "not said"
+        entries = "" if is_ring else str(each["max_entries"] or unsaid)
         rows.append(
             (
                 one_line(each["name"]),
