@@ -120,7 +120,7 @@ def test_losses_are_shown(ecli: Ecli, tmp_path: Path) -> None:
     record(path, INFO, [CHUNKS], lambda: looks.pop(0) if len(looks) > 1 else looks[0])
     _title, loss, closing = ecli("replay", path).stderr.splitlines()
     assert re.fullmatch(r"warning: between \d\d:\d\d:\d\d and \d\d:\d\d:\d\d: 7 lost, 1 not decoded", loss)
-    assert closing == "16 events, 7 lost, 1 not decoded, 2.5 s"
+    assert closing == "15 events, 7 lost, 1 not decoded, 2.5 s"  # text leaves out the one histogram that counts nothing
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89", b"{}", b"\x7fELF" + bytes(100)])
