@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecli_runtime.stream import NOT_DECODED, NOT_SENT, PERF_BUFFER_FULL, RING_BUFFER_FULL
+from ecli_runtime.stream import HANDLER_REASONS, REASONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,8 +16,9 @@ _COUNT = {"type": "integer", "minimum": 0}
 
 def loss_mark_schema(map_names: list[str]) -> dict[str, Any]:
     """Return the schema of what says that events of one of some maps are missing."""
-    reasons = [RING_BUFFER_FULL, PERF_BUFFER_FULL, NOT_SENT, NOT_DECODED]
-    lost = _object({"map": {"enum": map_names}, "count": {"type": "integer", "minimum": 1}, "why": {"enum": reasons}})
+    lost = _object(
+        {"map": {"enum": map_names}, "count": {"type": "integer", "minimum": 1}, "why": {"enum": [*REASONS, *HANDLER_REASONS]}}
+    )
     return {"description": "a mark: so many events are missing since the last such mark of the map", **_object({"@lost": lost})}
 
 
@@ -37,12 +38,15 @@ def hook_mark_schema(hooks: Sequence[Hook]) -> dict[str, Any]:
 def usage_mark_schema() -> dict[str, Any]:
     """Return the schema of what says, with ``--stats``, what the run costs."""
     program = _object({"name": {"type": "string"}, "runs": _COUNT, "time_ns": _COUNT, "missed": _COUNT})
-    own = _object({"cpu_ns": _COUNT, "memory_bytes": _COUNT})
+    own = _object({"cpu_ns": _COUNT, "memory_bytes": _COUNT, "output_wait_ns": _COUNT})
+    share = {"type": "number", "minimum": 0, "maximum": 1, "description": "greatest share that was found filled so far"}
+    buffer = _object({"name": {"type": "string"}, "size_bytes": _COUNT, "occupancy": share})
     said = {
         "seconds": {"type": "number", "minimum": 0},
         "whole_run": {"type": "boolean"},
         "programs": {"type": "array", "items": program},
         "ecli_py": own,
+        "buffers": {"type": "array", "items": buffer},
     }
     return {"description": "a mark: what --stats says", **_object({"@stats": _object(said)})}
 

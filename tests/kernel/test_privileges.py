@@ -183,6 +183,13 @@ def test_profiles_may_look_at_processes(build: Ecli) -> None:
         assert has_only(running, READ_PROCESSES)
 
 
+def test_so_may_events_with_stack_traces(build: Ecli) -> None:
+    assert build("build", DATA / "stacks.bpf.c", "-o", "stacks.json").status == 0
+    for words, rights in (((), READ_PROCESSES), (("--raw",), 0)):
+        with build.start("run", "stacks.json", "--json", *words) as running:
+            wait_until(lambda: has_only(running, rights), "the thread that has loaded it ending")  # noqa: B023  called at once
+
+
 READ_MAPS = """
 import sys
 from ecli_runtime.privileges import TO_READ_PROCESSES, give_up

@@ -283,6 +283,46 @@ def _find_target(request: Request) -> Attacher:
     return attacher
 
 
+def attach_loaded(loaded: LoadedObject, program: LoadedProgram, target: str | None, options: AttachOptions) -> list[Attached]:
+    """Attach one program of an object that somebody else drives, when it is loaded; return what keeps it attached.
+
+    Args:
+        loaded: The object.
+        program: The program, one of it.
+        target: Where it goes, in the words of ``--attach``; ``None``: where its section says, or a shortcut of the options.
+        options: What the user says of it; targets count where none is given.
+
+    Raises:
+        TargetError: It needs a target, or has one that it cannot be attached to.
+        AttachError: libbpf or the kernel refused.
+    """
+    from ecli_runtime.attach.target import Request
+
+    plan = Plan()
+    links: list[Attached] = []
+    text = options.targets.get(program.name) if target is None else target
+    if text is None and program.type in _BY_SECTION and "/" in program.section and not program.is_iterator:
+        plan.add(program, _by_section)
+    else:
+        plan.add(program, _find_target(Request(loaded, program, text, {}, False, options, set(), plan)))
+
+    def attach() -> None:
+        links.extend(link for _name, link in plan.attach(loaded))
+
+    try:
+        if plan.needs_tracefs:
+            from ecli_runtime.mounts import with_tracefs
+
+            with_tracefs(attach)
+        else:
+            attach()
+    except BaseException:
+        for link in links:
+            link.close()
+        raise
+    return links
+
+
 def _check_optional(opened: OpenObject, plan: Plan) -> None:
     refused = [each for each in plan.hooks if each.refusals and not each.left_out]
     if refused:

@@ -19,8 +19,8 @@ def assumed_sizes(each: OpenMap) -> tuple[int, int]:
     Arrays are left as they are: what their indices mean, and so how many there are, is only known to the author.
     """
     entries = _ENTRIES if not each.max_entries and each.type in SIZED_MAP_TYPES else each.max_entries
-    value_size_bytes = 8 * _STACK_DEPTH if not each.value_size_bytes and each.type == MAP_TYPE_STACK_TRACE else each.value_size_bytes
-    return entries, value_size_bytes
+    is_unsized_stack = each.type == MAP_TYPE_STACK_TRACE and not each.value_size_bytes
+    return entries, 8 * _STACK_DEPTH if is_unsized_stack else each.value_size_bytes
 
 
 def assume_sizes(each: OpenMap) -> None:
