@@ -17,9 +17,16 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "run": "run a package and show its events",
+    "ps": "list the runs that are open for control (run --control)",
+    "stats": "show what a run does and costs",
+    "set": "show global variables of a run, and set them while it runs",
+    "pause": "detach the programs of a run for a while",
+    "resume": "attach them again",
+    "stop": "end a run in order",
     "replay": "show the events of a recorded run again",
     "build": "build a package from eBPF C",
     "init": "write a starter for a new tool",
+    "btf": "take the types out of kernel images, for kernels that have none of their own",
     "schema": "print the JSON Schema of a package's events",
     "inspect": "show what a package is and what it can do",
     "unpin": "remove what a run has pinned",

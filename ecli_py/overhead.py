@@ -130,7 +130,7 @@ def usage_table(usage: Usage) -> str:
     width = max([len(each.name) for each in usage.programs] + [16])
     lines = [f"{f'in {usage.seconds:.1f} s':<{width}}  {'RUNS':>12}  {'AVERAGE':>8}  {'OF A CPU':>8}  MISSED"]
     for each in usage.programs:
-        average = _time_text(each.time_ns / each.runs) if each.runs else "-"
+        average = time_text(each.time_ns / each.runs) if each.runs else "-"
         share = _share_text(each.time_ns / 1e9, usage.seconds)
         lines.append(f"{each.name:<{width}}  {each.runs:>12}  {average:>8}  {share:>8}  {each.missed}")
     share = _share_text(usage.cpu_s, usage.seconds)
@@ -140,7 +140,8 @@ def usage_table(usage: Usage) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _time_text(time_ns: float) -> str:
+def time_text(time_ns: float) -> str:
+    """Return a short time with its unit: ``1.5us``."""
     for unit_ns, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "us")):
         if time_ns >= unit_ns:
             return f"{time_ns / unit_ns:.1f}{unit}"

@@ -10,7 +10,7 @@ from ecli_runtime.opening import OpenSession
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
     from typing_extensions import Self
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.decode.events import Event
     from ecli_runtime.globals import Value
+    from ecli_runtime.live import LiveGlobal
     from ecli_runtime.opening import LoadingSession
     from ecli_runtime.session import Session
     from ecli_runtime.stream import Chunk, Source, Stats
-    from ecli_runtime.usage import Meter, Usage
+    from ecli_runtime.usage import Meter, ProgramUsage, Usage
 
 # How long one wait lasts at most: a bound on how late a deadline is noticed.
 _WAIT_MS = 1000
@@ -71,6 +72,83 @@ class Tool:
     def detach(self, program: str) -> None:
         """Detach one program; the others go on. One that is pinned stays attached."""
         self._session.detach_program(program)
+
+    def programs(self) -> tuple[ProgramUsage, ...]:
+        """Return the programs that were attached, each with what the kernel has measured: nothing, unless it is told to.
+
+        Raises:
+            ValueError: It is closed.
+            LibbpfError: The kernel does not tell.
+        """
+        from ecli_runtime.usage import program_usage
+
+        return program_usage(self._session.program_fds())
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the kernel measures programs, for this run or for all of the machine."""
+        from ecli_runtime.usage import kernel_measures
+
+        return self._meter is not None or kernel_measures()
+
+    def variables(self) -> list[LiveGlobal]:
+        """Return the global variables of the programs with their values as they are now, and which of them can be set.
+
+        Raises:
+            ValueError: It is closed.
+            LibbpfError: The kernel does not tell.
+        """
+        return self._session.variables().all()
+
+    def set(self, name: str, value: Value) -> None:
+        """Set a global variable while the programs run.
+
+        Raises:
+            OptionError: There is no such variable, it is read-only, or the value does not fit its type.
+            ValueError: It is closed.
+        """
+        self._session.variables().set({name: value})
+
+    def set_texts(self, texts: Mapping[str, str]) -> dict[str, tuple[Value, Value]]:
+        """Set global variables to what a user typed, all or none; return the value that each had, and that it has.
+
+        Raises:
+            OptionError: As :meth:`set`.
+        """
+        variables = self._session.variables()
+        values = {name: variables.parse(name, text) for name, text in texts.items()}
+        before = {name: variables.get(name) for name in values}
+        variables.set(values)
+        return {name: (before[name], variables.get(name)) for name in values}
+
+    @property
+    def paused(self) -> bool:
+        """Whether the programs are detached until :meth:`resume`."""
+        return self._session.paused
+
+    def pause(self) -> None:
+        """Detach the programs until :meth:`resume`, and read no maps; a second call does nothing.
+
+        What is queued is still yielded. Call it where :meth:`events` is iterated: in that loop, or between two of them.
+
+        Raises:
+            EcliError: Something could not be attached again, so nothing is detached; or detaching failed.
+            ValueError: It is closed.
+        """
+        self._session.pause()
+
+    def resume(self) -> None:
+        """Attach the programs again after :meth:`pause`; likewise.
+
+        Raises:
+            EcliError: Something could not be attached; then nothing is, and it stays paused.
+            ValueError: It is closed.
+        """
+        self._session.resume()
+
+    def watch(self, fd: int, handler: Callable[[], None]) -> None:
+        """Have something called when a descriptor is readable, while events are waited for; it must not wait itself."""
+        self._session.watch(fd, handler)
 
     def events(self, duration_s: float | None = None, count: int | None = None) -> Iterator[Event]:
         """Yield events as they come: dictionaries of member names to values, each with the ``source`` it came through.
@@ -144,13 +222,16 @@ class Tool:
         """
         self._session.pin(directory)
 
-    def give_up_privileges(self) -> None:
+    def give_up_privileges(self, pausable: bool = False) -> None:
         """Give up the capabilities of this thread that nothing needs any more, for good, and those of threads made later.
+
+        Args:
+            pausable: Keep those that :meth:`resume` takes.
 
         Raises:
             OSError: The kernel refused.
         """
-        self._session.give_up_privileges()
+        self._session.give_up_privileges(pausable)
 
     def close(self) -> None:
         """Detach and unload; a second call does nothing."""

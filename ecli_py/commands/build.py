@@ -47,6 +47,13 @@ def main(words: list[str]) -> int:
         help="BTF of the kernel that vmlinux.h describes (default: the running one's), for one architecture or for all",
     )
     parser.add_argument(
+        "--btf-archive",
+        metavar="DIR",
+        type=Path,
+        help="put the types of these kernels into the package, as far as it needs them, for machines whose kernel has no BTF: "
+        "kernel images, or what `ecli-py btf extract` or BTFHub has put there",
+    )
+    parser.add_argument(
         "--arch",
         metavar="ARCH",
         action="append",
@@ -79,6 +86,7 @@ def main(words: list[str]) -> int:
         tuple(arguments.arch),
         tuple(arguments.include),
         tuple(flags),
+        arguments.btf_archive,
     )
     output = arguments.output or sources[0].with_name(sources[0].name.partition(".")[0] + ".json")
 

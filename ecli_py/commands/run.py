@@ -19,9 +19,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Iterable, Iterator, Sequence
+    from types import TracebackType
     from typing import Protocol
 
+    from typing_extensions import Self
+
     from ecli_py.arguments import Values
+    from ecli_py.control.server import ControlServer
     from ecli_py.output import Output
     from ecli_py.overhead import Measuring
     from ecli_py.tool import Tool
@@ -83,10 +87,10 @@ def main(words: list[str]) -> int:
             warn(line)
         info = None if arguments.record is None else _run_info(data, opened, loading.sources)
         stop = _Stop()
-        with start_tool(loading, latency_ms, measuring is not None) as tool:
+        with _Control(arguments, opened.package.name) as control, start_tool(loading, latency_ms, measuring is not None) as tool:
             stop.end(tool)
             rounds, limit = tool.rounds(duration_s), -1 if count is None else count
-            watches: list[Watch] = [LossWatch(lambda: tool.stats, bool(arguments.json))]
+            watches: list[Watch] = [LossWatch(lambda: tool.stats, bool(arguments.json)), *control.start(tool)]
             if measuring is not None:
                 watches.append(measuring.watch(tool))
             if info is None:
@@ -200,6 +204,10 @@ def _add_run_options(command: Arguments) -> None:
                 "metavar": "SHARE",
                 "help": "what programs and ecli-py may use of one CPU (1%%): detach optional programs above that, or end the run",
             },
+        ),
+        (
+            "--control",
+            {"action": "store_true", "help": "let `ecli-py ps`, `set`, `pause`, `resume`, `stop` and `stats` reach the run"},
         ),
         ("--duration", {"metavar": "TIME", "help": "end after this time: 5, 5s, 500ms, 2m, 1h"}),
         ("--interval", {"metavar": "TIME", "help": "how often maps are read, instead of what the package says: 1s, 200ms"}),
@@ -362,6 +370,32 @@ def parse_interval_ms(text: str) -> int:
         raise EcliError(f"--interval: expected a time, got {text!r}", "for example 1s or 200ms") from error
 
 
+class _Control:
+    """The socket of a run that is open for control; of any other, nothing. Closed last, when the run has been taken down."""
+
+    def __init__(self, arguments: Values, name: str) -> None:
+        self._server: ControlServer | None = None
+        self._name = name
+        if arguments.control:
+            from ecli_py.control.server import ControlServer
+
+            self._server = ControlServer()
+
+    def start(self, tool: Tool) -> list[Watch]:
+        """Serve a run, and return what is to look at it from time to time."""
+        if self._server is None:
+            return []
+        self._server.start(tool, self._name)
+        return [self._server]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._server is not None:
+            self._server.close()
+
+
 class _Stop:
     """Ends a run in order when a signal asks for it; a second one ends the process at once.
 
@@ -396,7 +430,7 @@ def _settle(tool: Tool, output: Output, arguments: Values) -> None:
         sys.stderr.write(printable(f"pinned in {arguments.pin}, until `ecli-py unpin {arguments.pin}`\n"))
     if not arguments.keep_privileges:
         try:
-            tool.give_up_privileges()
+            tool.give_up_privileges(pausable=bool(arguments.control))
         except OSError as error:
             warn(f"privileges are kept: {error.strerror}")
 

@@ -36,3 +36,12 @@ def size_text(size_bytes: int) -> str:
         if size < 1000 or unit == "PiB":
             break
     return f"{size:.1f} {unit}".replace(".0 ", " ")
+
+
+def age_text(seconds: float) -> str:
+    """Return how long something has lasted, in its two greatest units: ``42s``, ``3m 20s``, ``2h 5m``, ``9d 4h``."""
+    whole = int(seconds)
+    for size, unit, smaller_size, smaller in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if whole >= size:
+            return f"{whole // size}{unit} {whole % size // smaller_size}{smaller}"
+    return f"{whole}s"

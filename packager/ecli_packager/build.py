@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from ecli_packager import toolchain
+from ecli_packager.btf_archive import embed
 from ecli_packager.bytecode import EventCall, emptied_maps, event_calls, written_variables
 from ecli_packager.compile import LIBBPF, SYSTEM, VMLINUX, Compiler, Includes, link
 from ecli_packager.describe import Sources, describe, exports_of
@@ -42,6 +43,7 @@ class Request:
         arches: Machines to build for, as ``uname -m`` names them; none: this one.
         include: More directories with headers.
         flags: More words for clang.
+        btf_archive: Directory with kernels whose types go into the package, as far as it needs them, or ``None``.
     """
 
     sources: tuple[Path, ...]
@@ -52,6 +54,7 @@ class Request:
     arches: tuple[str, ...] = ()
     include: tuple[Path, ...] = ()
     flags: tuple[str, ...] = ()
+    btf_archive: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,9 @@ def build(request: Request) -> Result:
         behaviour=analyse(linked, name),
         build=_provenance(clang, texts),
     )
+    if request.btf_archive is not None:
+        own = dict.fromkeys(package.arches, linked) or {"": linked}
+        package = package.replace(kernel_btf=embed(request.btf_archive, {**own, **package.objects}))
     return Result(package, diagnostics + "".join(_indistinct(package)))
 
 

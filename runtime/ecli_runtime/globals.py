@@ -104,6 +104,12 @@ def parse_value(btf: Btf, type_id: int, text: str) -> Value:
         raise OptionError(f"expected an integer, got {text!r}") from None
 
 
+def bounds(integer: Int | Enum) -> tuple[int, int]:
+    """Return the least and the greatest value of a type."""
+    bits = integer.size_bytes * 8
+    return (-(1 << bits - 1), (1 << bits - 1) - 1) if integer.signed else (0, (1 << bits) - 1)
+
+
 def pack_value(btf: Btf, type_id: int, value: object) -> bytes:
     """Return the bytes of a value, as long as the type; text is padded with NUL.
 
@@ -124,8 +130,7 @@ def pack_value(btf: Btf, type_id: int, value: object) -> bytes:
     if isinstance(bare, (Int, Enum)):
         if isinstance(value, bool) or not isinstance(value, int):
             raise OptionError(f"expected an integer, got {value!r}")
-        bits = bare.size_bytes * 8
-        low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if bare.signed else (0, (1 << bits) - 1)
+        low, high = bounds(bare)
         if not low <= value <= high:
             raise OptionError(f"expected an integer from {low} to {high}, got {value}")
         return value.to_bytes(bare.size_bytes, btf.byteorder, signed=bare.signed)
@@ -139,7 +144,10 @@ def pack_value(btf: Btf, type_id: int, value: object) -> bytes:
     if _is_text(btf, bare) and isinstance(bare, Array):
         if not isinstance(value, str):
             raise OptionError(f"expected text, got {value!r}")
-        data = value.encode("utf-8", "surrogateescape")
+        try:
+            data = value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            raise OptionError(f"expected text, got {value!r}, which is none in UTF-8") from None
         if len(data) >= bare.count:
             raise OptionError(f"expected at most {bare.count - 1} bytes of text, got {len(data)}")
         if b"\0" in data:

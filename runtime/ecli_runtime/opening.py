@@ -7,7 +7,7 @@ import sys
 
 from ecli_runtime.attach import prepare
 from ecli_runtime.background import Background
-from ecli_runtime.errors import BtfError, OptionError
+from ecli_runtime.errors import BtfError, OptionError, UnsupportedFeatureError
 from ecli_runtime.globals import KCONFIG, find_globals, is_settable, pack_value
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenObject
 from ecli_schemas.errors import PackageError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ecli_runtime.attach import Plan
     from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.globals import Global
+    from ecli_runtime.kernel_btf import AsFile
     from ecli_runtime.libbpf.object import LoadedObject, OpenMap
     from ecli_runtime.session import Session
     from ecli_runtime.stream import Source
@@ -64,7 +65,18 @@ class OpenSession:
         self.chosen: dict[str, Json] = {}
         self.page_counts: dict[str, int] = {}
         self._loading: LoadingSession | None = None
-        self._object = OpenObject.open(package.object_for(os.uname().machine), package.object_name, kernel_btf, token)
+        self._kernel_types: AsFile | None = None
+        if kernel_btf is None and package.kernel_btf:
+            from ecli_runtime.kernel_btf import own_types
+
+            self._kernel_types = own_types(package)
+            if self._kernel_types is not None:
+                kernel_btf = self._kernel_types.path
+        try:
+            self._object = OpenObject.open(package.object_for(os.uname().machine), package.object_name, kernel_btf, token)
+        except BaseException:
+            self.release_kernel_types()
+            raise
         try:
             self._globals = {each.name: each for each in find_globals(self._object.btf)}
             self._maps = _match_maps(package, self._object.maps)
@@ -198,6 +210,12 @@ class OpenSession:
         if self._loading is not None:
             self._loading.close()
         self._object.close()
+        self.release_kernel_types()
+
+    def release_kernel_types(self) -> None:
+        """Forget the kernel's types that the package brought: the object is loaded, or it will never be."""
+        if self._kernel_types is not None:
+            self._kernel_types.close()
 
     def __enter__(self) -> Self:
         return self
@@ -215,6 +233,7 @@ class LoadingSession:
     def __init__(self, opened: OpenSession, unloaded: OpenObject, variables: list[Global], hooks: Plan) -> None:
         self.package = opened.package
         self._make_sources = opened.sources
+        self._release = opened.release_kernel_types
         self._page_counts = opened.page_counts
         self._sources: tuple[Source, ...] | None = None
         self._object = unloaded
@@ -226,7 +245,16 @@ class LoadingSession:
         self._loading = Background(self._load)
 
     def _load(self) -> None:
-        self._loaded = self._object.load()
+        try:
+            self._loaded = self._object.load()
+        except UnsupportedFeatureError as error:
+            if self.package.kernel_btf and "BTF" in error.since:
+                from ecli_runtime.kernel_btf import lacking
+
+                raise lacking(self.package, error) from error
+            raise
+        finally:
+            self._release()
 
     @property
     def sources(self) -> tuple[Source, ...]:

@@ -7,9 +7,10 @@ import select
 import time
 
 from ecli_runtime.decode.choose import make_chooser
+from ecli_runtime.errors import TargetError
 from ecli_runtime.libbpf.object import MAP_TYPE_RINGBUF
 from ecli_runtime.mounts import with_tracefs
-from ecli_runtime.opening import DEFAULT_LATENCY_MS
+from ecli_runtime.opening import DEFAULT_LATENCY_MS, LOST_SUFFIX
 from ecli_runtime.privileges import TO_READ_PROCESSES, give_up
 from ecli_runtime.read.ringbuf import RingBuffer
 from ecli_runtime.read.sampler import Sampler
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from ecli_runtime.attach import Plan as AttachPlan
     from ecli_runtime.globals import Global
     from ecli_runtime.libbpf.object import LoadedObject
+    from ecli_runtime.live import LiveGlobals
     from ecli_runtime.read.perfbuf import PerfBuffer
     from ecli_runtime.stream import Chunk, Source
     from ecli_schemas.model import Package
@@ -77,7 +79,9 @@ class Session:
         self._poll = select.poll()
         self._stop_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._stop_fd, select.POLLIN)
+        self._handlers: dict[int, Callable[[], None]] = {}  # of what others wait for, by descriptor
         self.stopping = False
+        self._paused: frozenset[str] | None = None  # what was detached for it
         self._latency_s = latency_ms / 1000
         self._flowing = False
         self._looked = 0.0
@@ -90,6 +94,7 @@ class Session:
         self._received = 0
         self._counters: dict[str, Callable[[], int]] | None = None  # of the program, by name of the map
         self._last_stats: Stats | None = None
+        self._live: LiveGlobals | None = None
         try:
             for source in sources:
                 self._open_source(source)
@@ -121,9 +126,9 @@ class Session:
         for fd in buffer.fds:
             self._poll.register(fd, select.POLLIN)
 
-    def _attach(self) -> None:
+    def _attach(self, only: frozenset[str] | None = None) -> None:
         def attach_all() -> None:
-            for name, link in self._hooks.attach(self._object):
+            for name, link in self._hooks.attach(self._object, only):
                 self._links.append(link)
                 self._links_of.setdefault(name, []).append(link)
 
@@ -144,10 +149,13 @@ class Session:
         pin_all(directory, named, self._object.maps)
         self._pinned = True
 
-    def give_up_privileges(self) -> None:
+    def give_up_privileges(self, pausable: bool = False) -> None:
         """Give up the capabilities that nothing needs any more, on this thread and those that it makes from now on.
 
         Those that detaching takes are kept, and, where stack traces are to be shown, those that reading other processes takes.
+
+        Args:
+            pausable: Keep those that :meth:`resume` takes, too.
 
         Raises:
             OSError: The kernel refused.
@@ -155,6 +163,10 @@ class Session:
         keep = {bit for link in self._links for bit in link.closing_takes}
         if any(source.stacks is not None for source in self.sources):
             keep.update(TO_READ_PROCESSES)
+        if pausable and not self._pinned:
+            from ecli_runtime.attach.again import rights_to_attach
+
+            keep |= rights_to_attach(self._object, self._pausable(), self._hooks.needs_tracefs)
         give_up(keep)
 
     def _read_iterators(self) -> Iterator[TextLines]:
@@ -194,7 +206,7 @@ class Session:
         yield from self._drain()
         self._flowing = self._received > before and all(reader.buffer.filled < _MOSTLY_EMPTY for reader in self._readers)
         for sampler in self._samplers:
-            if sampler.due_ms() == 0 and not self.stopping:
+            if sampler.due_ms() == 0 and not self.stopping and not self.paused:
                 yield self._sampled(sampler)
 
     def _wait(self, timeout_ms: int) -> None:
@@ -203,10 +215,24 @@ class Session:
             # events keep coming, being a little late saves most of the cost on both sides. What was done with those of the last
             # look counts: they would be later by that, too.
             time.sleep(max(self._looked + self._latency_s - time.monotonic(), 0))
-        due_ms = min((sampler.due_ms() for sampler in self._samplers), default=-1)
+        due_ms = -1 if self.paused else min((sampler.due_ms() for sampler in self._samplers), default=-1)
         waits = [wait for wait in (timeout_ms, due_ms) if wait >= 0]
         # Not for ever: a wake-up may be missed where our last look and the kernel's commit cross.
-        self._poll.poll(min([*waits, _LOOK_AGAIN_MS]))
+        ready = self._poll.poll(min([*waits, _LOOK_AGAIN_MS]))
+        if self._handlers:
+            for fd, _events in ready:
+                if fd in self._handlers:
+                    self._handlers[fd]()
+
+    def watch(self, fd: int, handler: Callable[[], None]) -> None:
+        """Have :meth:`read` call something when a descriptor is readable, before it looks at the buffers; it must not wait.
+
+        Args:
+            fd: The descriptor, the caller's; it stays open until the session is closed.
+            handler: What is called. It may pause, resume and stop the session; what it raises ends :meth:`read`.
+        """
+        self._handlers[fd] = handler
+        self._poll.register(fd, select.POLLIN)
 
     def _drain(self) -> Iterator[Chunk]:
         for reader in self._readers:
@@ -316,6 +342,75 @@ class Session:
         links = self._links_of.get(name, [])
         while links:
             links.pop().close()
+
+    @property
+    def paused(self) -> bool:
+        """Whether the programs are detached until :meth:`resume`."""
+        return self._paused is not None
+
+    def pause(self) -> None:
+        """Detach all programs until :meth:`resume`: nothing runs, nothing is sent, nothing is lost, and no map is read.
+
+        Programs, maps and what is in them stay in the kernel, and what is queued is still delivered. Iterators and programs that
+        were run once are done and stay as they are. Does nothing when it is paused already.
+
+        Raises:
+            TargetError: Something could not be attached again; nothing is detached then.
+            LibbpfError: Something could not be detached.
+            ValueError: The session is closed.
+        """
+        self._check_open()
+        if self.paused:
+            return
+        if self._pinned:
+            raise TargetError("cannot pause: what is pinned stays attached", "`ecli-py unpin` removes pins")
+        from ecli_runtime.attach.again import check_repeatable
+
+        names = self._pausable()
+        check_repeatable(self._object, names)
+        self._paused = names
+        self._detach_all(names)
+
+    def _pausable(self) -> frozenset[str]:
+        iterators = {each.name for each in self._object.programs if each.is_iterator}
+        return frozenset(name for name, links in self._links_of.items() if links and name not in iterators)
+
+    def resume(self) -> None:
+        """Attach again what :meth:`pause` has detached, where it was; does nothing when nothing is paused.
+
+        Raises:
+            AttachError: Something could not be attached again; all of it stays detached, and paused.
+            ValueError: The session is closed.
+        """
+        self._check_open()
+        if self._paused is None:
+            return
+        try:
+            self._attach(self._paused)
+        except BaseException:
+            self._detach_all(self._paused)
+            raise
+        self._paused = None
+
+    def _detach_all(self, names: frozenset[str]) -> None:
+        try:
+            for name in names:
+                self.detach_program(name)
+        finally:
+            if any(self._links_of.get(name) for name in names):  # one could not be detached: the others all the same
+                self._detach_all(names)
+        kept = {id(link) for links in self._links_of.values() for link in links}
+        self._links = [link for link in self._links if id(link) in kept]
+
+    def variables(self) -> LiveGlobals:
+        """Return the global variables of the programs, to read and to set while they run; valid until the session is closed."""
+        self._check_open()
+        if self._live is None:
+            from ecli_runtime.live import LiveGlobals
+
+            counters = {each.source.name + LOST_SUFFIX for each in self._readers}
+            self._live = LiveGlobals(self._object, self._variables, counters)
+        return self._live
 
     def _detach(self) -> None:
         if self._seconds is None:

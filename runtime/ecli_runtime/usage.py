@@ -144,9 +144,9 @@ class Meter:
         Raises:
             LibbpfError: The kernel does not tell.
         """
-        measured = tuple(_measured(name, fd) for name, fd in programs.items())
+        measured = program_usage(programs)
         now, cpu_s = time.monotonic(), time.process_time()
-        return Usage(now - self._began, measured, cpu_s - self._cpu_began_s, _peak_memory_bytes())
+        return Usage(now - self._began, measured, cpu_s - self._cpu_began_s, peak_memory_bytes())
 
     def close(self) -> None:
         """Measure no longer; a second call does nothing."""
@@ -155,13 +155,26 @@ class Meter:
             self._fd = -1
 
 
+def kernel_measures() -> bool:
+    """Tell whether the kernel measures all programs because the administrator wants it to (``kernel.bpf_stats_enabled``)."""
+    from ecli_runtime.permissions import read_text
+
+    return read_text("/proc/sys/kernel/bpf_stats_enabled") == "1"
+
+
+def program_usage(programs: Mapping[str, int]) -> tuple[ProgramUsage, ...]:
+    """Return what the kernel has measured of programs; arguments and errors as :meth:`Meter.usage`."""
+    return tuple(_measured(name, fd) for name, fd in programs.items())
+
+
 def _measured(name: str, fd: int) -> ProgramUsage:
     info, size = ProgramInfo(), c_uint32(ctypes.sizeof(ProgramInfo))
     lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size))
     return ProgramUsage(name, info.run_cnt, info.run_time_ns, info.recursion_misses)
 
 
-def _peak_memory_bytes() -> int:
+def peak_memory_bytes() -> int:
+    """Return the most memory that this process has had at a time."""
     # Not getrusage(2), whose maximum a child takes over from its parent.
     with open("/proc/self/status") as file:
         return next((int(line.split()[1]) << 10 for line in file if line.startswith("VmHWM:")), 0)

@@ -25,6 +25,8 @@ from .model import (
     Doc,
     EventType,
     Export,
+    Kernel,
+    KernelBtf,
     MapBehaviour,
     MapSpec,
     Member,
@@ -440,6 +442,16 @@ _OBJECT_SIZE = integer(f"bytes (integer from 1 to {MAX_OBJECT_SIZE_BYTES})", 1, 
 _OBJECT: Check[dict[str, Any]] = record(
     "an object for a machine (an object)", dict, required("bpf_object", _BASE64), required("bpf_object_size", _OBJECT_SIZE)
 )
+_KERNEL_BTF = record(
+    "BTF of kernels (an object)",
+    KernelBtf,
+    required("machine", _NAME),
+    required(
+        "kernels",
+        list_of("kernels", record("a kernel (an object)", Kernel, required("release", _NAME), optional("version", _TEXT))),
+    ),
+    required("btf", _BASE64),
+)
 _ECLI = record(
     "our part of the package (an object)",
     _ecli,
@@ -454,6 +466,7 @@ _ECLI = record(
     optional("exports", list_of("exports", _EXPORT)),
     optional("options", list_of("options", _OPTION)),
     optional("meanings", mapping_of("an object with maps", mapping_of("an object with key and value", _TEXTS))),
+    optional("kernel_btf", list_of("BTF of kernels", _KERNEL_BTF)),
     optional("results", mapping_of("an object with global variables", _SAMPLE)),
     optional("behaviour", _BEHAVIOUR),
     optional(

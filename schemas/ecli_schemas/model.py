@@ -192,6 +192,32 @@ class Build(Record):
     sources: Mapping[str, str] = {}
 
 
+class Kernel(Record):
+    """One build of Linux.
+
+    Attributes:
+        release: As ``uname -r`` has it.
+        version: As ``uname -v`` has it; empty: every build of the release.
+    """
+
+    release: str
+    version: str = ""
+
+
+class KernelBtf(Record):
+    """The types of some kernels, minimised: those that the object for a machine is relocated against.
+
+    Attributes:
+        machine: As ``uname -m`` has it.
+        kernels: The kernels for which these are right.
+        btf: A ``.BTF`` section, compressed with zlib, in base64: most are never looked at.
+    """
+
+    machine: str
+    kernels: tuple[Kernel, ...]
+    btf: str
+
+
 # Facts about a program that matter to whoever lets it run, those that act before those that only read.
 FACTS = (
     "writes_user_memory",  # bpf_probe_write_user
@@ -281,6 +307,7 @@ class Package(Record):
         objects: Machine → ELF object, for others.
         meanings: Of maps that are read, by their names: ``key`` and ``value`` → path of a member → what it stands for.
         results: Ours only: global variables that are read periodically as maps are, by their C names.
+        kernel_btf: Ours only: types of kernels that may have none of their own.
         behaviour: What the package says that its object can do; a claim until it is compared with the object. ``None``: it
             says nothing.
         format: Version of our own format; ``None`` for a package in upstream's dialect.
@@ -301,6 +328,7 @@ class Package(Record):
     perf_buffer_page_count: int = 64
     meanings: Mapping[str, Mapping[str, Mapping[str, str]]] = {}
     results: Mapping[str, Sample] = {}
+    kernel_btf: tuple[KernelBtf, ...] = ()
     behaviour: Behaviour | None = None
     build: Build | None = None
     format: int | None = None

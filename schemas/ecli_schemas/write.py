@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .model import Behaviour, Build, EventType, Export, Json, MapSpec, Member, Option, Package, Sample, StackTrace
+    from .model import Behaviour, Build, EventType, Export, Json, KernelBtf, MapSpec, Member, Option, Package, Sample, StackTrace
 
 _AS_TEXT = "JSON carries integers up to 2^53-1 exactly (RFC 7493, section 2.2), and no lone surrogates; use text for others"
 
@@ -211,6 +211,7 @@ def _ecli(package: Package) -> dict[str, Any]:
         exports=tuple(exports),
         options=tuple(map(_option, package.options)),
         meanings={name: {role: dict(said) for role, said in of.items()} for name, of in package.meanings.items()} or None,
+        kernel_btf=tuple([_kernel_btf(each) for each in package.kernel_btf]),
         results={name: _sample(sample) for name, sample in package.results.items()} or None,
         behaviour=_behaviour(package.behaviour) if package.behaviour else None,
         build=_build(package.build) if package.build else None,
@@ -271,6 +272,11 @@ def _behaviour(behaviour: Behaviour) -> dict[str, Any]:
         kfuncs=behaviour.kfuncs,
         facts=dict(behaviour.facts) or None,
     )
+
+
+def _kernel_btf(of: KernelBtf) -> dict[str, Any]:
+    kernels = [{"release": each.release, **_filled(version=each.version)} for each in of.kernels]
+    return {"machine": of.machine, "kernels": kernels, "btf": of.btf}
 
 
 def _build(build: Build) -> dict[str, Any]:

@@ -20,9 +20,10 @@ import ecli_py
 import ecli_runtime
 import ecli_schemas
 from tests.bpf import held_by, wait_gone
-from tests.cli import Ecli, Running
+from tests.cli import Ecli, Running, wait_until
 from tests.conftest import DATA
-from tests.machine import NOBODY, missing, need_compiler, need_kernel, python_for_anybody
+from tests.control import Apart
+from tests.machine import NOBODY, missing, mounting, need_compiler, need_kernel, python_for_anybody
 
 _numbers = itertools.count()
 
@@ -234,3 +235,27 @@ def loop_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "loop.c").write_text(LOOP)
     subprocess.run([compiler, "-O0", "-fno-omit-frame-pointer", "-o", "busyloop", "loop.c"], cwd=directory, check=True)
     return directory / "busyloop"
+
+
+@pytest.fixture(scope="session")
+def controllable(tmp_path_factory: pytest.TempPathFactory, caches: dict[str, str]) -> Path:
+    """A package named ``control``, with variables of each kind and two programs."""
+    need_kernel()
+    need_compiler()
+    directory = tmp_path_factory.mktemp("control")
+    outcome = Ecli(directory, environment=caches)("build", DATA / "control.bpf.c", "-o", "control.json")
+    assert outcome.status == 0, outcome.stderr
+    return directory / "control.json"
+
+
+@pytest.fixture
+def apart(ecli: Ecli) -> Iterator[Apart]:
+    holder = subprocess.Popen([*mounting(tmpfs="/run"), "sleep", "infinity"])
+    try:
+        comm = Path(f"/proc/{holder.pid}/comm")
+        wait_until(lambda: comm.read_text() == "sleep\n", "the mount")
+        prefix = ["nsenter", f"--mount=/proc/{holder.pid}/ns/mnt", f"--wdns={ecli.directory}"]
+        yield Apart(prefix, Path(f"/proc/{holder.pid}/root/run"), replace(ecli, prefix=prefix))
+    finally:
+        holder.kill()
+        holder.wait()

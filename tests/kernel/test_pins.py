@@ -73,6 +73,15 @@ def test_pinned_programs_stay_until_they_are_unpinned(pinning: Pinning, network:
     assert not pinning.directory.exists()
 
 
+def test_what_is_pinned_cannot_be_paused(pinning: Pinning) -> None:
+    words = ("--json", "--control", "--pin", DIRECTORY, "--attach", "on_xdp=inside")
+    with pinning.ecli.start("run", pinning.attaching.package, *words) as running:
+        assert has_only(running)
+        pinning.ecli("pause", str(running.pid)).fails("cannot pause: what is pinned stays attached", "ecli-py unpin")
+        assert running.end().status == 0
+    assert pinning.ecli("unpin", DIRECTORY).status == 0
+
+
 def test_a_pinned_program_still_runs(pinning: Pinning) -> None:
     """Its events are read by whoever opens the pinned map; here, its buffer fills."""
     held = pinning.run("on_tracepoint=syscalls:sys_enter_getpgid")

@@ -11,7 +11,7 @@ from ecli_runtime.libbpf.object import Link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from typing import Protocol, TypeAlias
 
     from ecli_runtime.attach.options import AttachOptions
@@ -69,7 +69,7 @@ _MAP_TYPE_PROG_ARRAY = 3
 
 
 class Plan:
-    """What is to be attached, and how. Made by :func:`prepare`; serves once, and then, or instead, it is to be closed.
+    """What is to be attached, and how. Made by :func:`prepare`; it is to be attached, or closed.
 
     Attributes:
         finite: Nothing comes any more once it is attached, and what iterators show is read.
@@ -105,10 +105,14 @@ class Plan:
         """Whether nothing is to be attached."""
         return not self._attachers and not self._map_names
 
-    def attach(self, loaded: LoadedObject) -> Iterator[tuple[str, Attached]]:
+    def attach(self, loaded: LoadedObject, only: Collection[str] | None = None) -> Iterator[tuple[str, Attached]]:
         """Attach all of it and yield what keeps it attached, as it is made; the caller owns that, also when a later one fails.
 
         With each comes the name of its program; of callbacks that of their map.
+
+        Args:
+            loaded: The object.
+            only: Names of those that were detached since and are attached again; ``None``: it is the first time, for all.
 
         Raises:
             AttachError: Something could not be attached.
@@ -116,13 +120,14 @@ class Plan:
         self.close()
         programs = {each.name: each for each in loaded.programs}
         for name, attacher in self._attachers:
-            for link in attacher(programs[name], loaded):
-                yield name, link
+            if only is None or name in only:
+                for link in attacher(programs[name], loaded):
+                    yield name, link
         if self._map_names:
             from ecli_runtime.attach.struct_ops import attach_map
 
             for each in loaded.maps:
-                if each.name in self._map_names:
+                if each.name in self._map_names and (only is None or each.name in only):
                     yield each.name, attach_map(each)
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from ecli_py.commands.run import parse_duration, parse_latency_ms
 from ecli_py.output import Clock, Format, Output
 from ecli_py.render.fields import Fields
 from ecli_py.render.jsonlines import to_json
+from ecli_py.render.plain import age_text
 from ecli_py.showing import closing_line
 from ecli_runtime.btf import Btf
 from ecli_runtime.decode.plan import Plan, make_plan
@@ -188,3 +189,11 @@ def test_what_a_filter_left_out_is_counted() -> None:
     assert (output.render(chunk, 1)[1], output.left_out) == (1, 0)  # what follows the last one was not looked at
     everything = Output([chunk.source], JSON, Clock(0, 0, 0, "x86_64"))
     assert (everything.render(chunk, -1)[1], everything.left_out) == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (59.9, "59s"), (60, "1m 0s"), (3599, "59m 59s"), (7500.3, "2h 5m"), (86400 * 400, "400d 0h")],
+)
+def test_ages(seconds: float, text: str) -> None:
+    assert age_text(seconds) == text

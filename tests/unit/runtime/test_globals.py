@@ -81,7 +81,9 @@ def test_what_does_not_fit_is_said(kind: str, text: str, message: str) -> None:
         pack_value(btf, ids[kind], parse_value(btf, ids[kind], text))
 
 
-@pytest.mark.parametrize(("kind", "value"), [("u8", True), ("u8", "1"), ("text", 5), ("double", "1"), ("bool", 3)])
+@pytest.mark.parametrize(
+    ("kind", "value"), [("u8", True), ("u8", "1"), ("text", 5), ("text", "\ud800"), ("double", "1"), ("bool", 3)]
+)
 def test_values_of_another_kind_are_refused(kind: str, value: object) -> None:
     btf, ids = make()
     with pytest.raises(OptionError):
