@@ -23,7 +23,8 @@ $B mkdir /upper/files /upper/work
 $B mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work overlay /root || die "no overlay"
 $B mkdir -p /root/dev /root/proc /root/sys /root/run /root/tmp
 $B mount -t tmpfs run /root/run
-$B mkdir -p /root/run/guest /dev/shm /dev/pts
+$B mkdir -p /root/run/guest /root/boot /dev/shm /dev/pts
+$B cp /config "/root/boot/config-$($B uname -r)"
 $B cp /bin/busybox /command /root/run/guest/
 $B mount -t bpf bpf /sys/fs/bpf
 $B mount -t tracefs tracefs /sys/kernel/tracing
@@ -57,6 +58,7 @@ done
 def write(
     file: Path,
     busybox: Path,
+    config: Path,
     modules: Sequence[Path],
     command: Sequence[str],
     *,
@@ -69,6 +71,7 @@ def write(
     Args:
         file: The archive.
         busybox: A static one for the guest's architecture.
+        config: The kernel's configuration, which is in /boot where a kernel is installed.
         modules: Kernel modules, in the order of insertion.
         command: What the guest runs.
         directory: Where it runs; the root directory if the guest does not have it.
@@ -84,6 +87,7 @@ def write(
         archive.device("dev/null", 1, 3)
         archive.file("init", init.replace("SHARES", share).encode(), executable=True)
         archive.file("command", _script(command, directory, environment).encode())
+        archive.file("config", config.read_bytes())
         archive.file("bin/busybox", busybox.read_bytes(), executable=True)
         for module in modules:
             archive.file(f"modules/{module.name}", module.read_bytes())

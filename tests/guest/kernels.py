@@ -21,7 +21,10 @@ SUITES = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "trixie", "7.2": "sid"}
 ALIASES = {"sid": "7.2"}
 DEBIAN_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
 # What a guest needs to start, and what programs are attached to. A kernel may have some of them built in.
-MODULES = ("virtio_pci", "virtio_console", "virtiofs", "overlay", "veth", "sch_ingress", "cls_bpf", "nf_defrag_ipv4", "nf_defrag_ipv6")
+MODULES = (
+    *("virtio_pci", "virtio_console", "virtiofs", "overlay"),
+    *("veth", "sch_ingress", "cls_bpf", "nf_defrag_ipv4", "nf_defrag_ipv6", "loop"),
+)
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,12 @@ class Prepared:
 
     Attributes:
         image: What QEMU boots.
+        config: Its configuration.
         modules: Modules, uncompressed, in an order in which they can be inserted.
     """
 
     image: Path
+    config: Path
     modules: tuple[Path, ...]
 
 
@@ -89,9 +94,9 @@ def prepare(wanted: Kernel) -> Prepared:
         GuestError: It cannot be had.
     """
     name = f"linux-{wanted.version}-{wanted.architecture}"
-    directory = cache.fetched(name, SUITES[wanted.version], wanted.architecture, lambda apt: _packages(apt, wanted), _unpack, repr(MODULES))
+    directory = cache.fetched(name, SUITES[wanted.version], wanted.architecture, lambda apt: _packages(apt, wanted), _unpack, f"{MODULES} vmlinuz config")
     order = (directory / "modules" / "order").read_text().split()
-    return Prepared(directory / "vmlinuz", tuple(directory / "modules" / f"{module}.ko" for module in order))
+    return Prepared(directory / "vmlinuz", directory / "config", tuple(directory / "modules" / f"{module}.ko" for module in order))
 
 
 def _packages(apt: Apt, wanted: Kernel) -> list[Resolved]:
@@ -105,8 +110,8 @@ def _unpack(debs: Path, directory: Path) -> None:
     for file, read in _files(debs):
         if file.name.startswith("vmlinuz"):
             (directory / "vmlinuz").write_bytes(read())
-        elif file.name.startswith(("config-", "System.map-")):
-            (directory / file.name.partition("-")[0]).write_bytes(read())
+        elif file.name == "config" or file.name.startswith("config-"):
+            (directory / "config").write_bytes(read())
         elif ".ko" in file.suffixes:
             modules[file.name.partition(".")[0].replace("-", "_")] = (file.suffix, read())
     if not (directory / "vmlinuz").exists() or not modules:

@@ -89,6 +89,7 @@ class Guest:
             initramfs.write(
                 archive,
                 _busybox(self.kernel, root),
+                prepared.config,
                 prepared.modules,
                 command,
                 directory=self.directory,

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from ecli_packager.build import Request, build
+from ecli_schemas.errors import EcliError
 from ecli_schemas.write import write_package
 from tests.corpus_programs import CORPUS
 from tests.matrix.rows import OTHERS
 
 ROOT = Path(__file__).parents[2]
+X86_ONLY = {"percpurings"}  # of a tracepoint that other architectures do not have, with its type
 
 
 def sources() -> dict[str, Path]:
@@ -29,15 +30,22 @@ def build_all(directory: Path, architectures: Iterable[str], btf: Mapping[str, P
     """Build each package for some architectures (as ``uname -m`` has them) into a directory; and ``shop``, for this machine."""
     names = tuple(architectures)
     with ProcessPoolExecutor(2) as pool:
-        for _ in pool.map(partial(_build, directory, names, dict(btf)), sources().items()):
-            pass
+        problems = list(filter(None, pool.map(partial(_build, directory, names, dict(btf)), sources().items())))
+    if problems:
+        raise AssertionError("\n".join(problems))
     _build_shop(directory)
 
 
-def _build(directory: Path, architectures: tuple[str, ...], btf: Mapping[str, Path], source: tuple[str, Path]) -> None:
+def _build(directory: Path, architectures: tuple[str, ...], btf: Mapping[str, Path], source: tuple[str, Path]) -> str:
+    """Build a package, and return what went wrong: the errors themselves do not pass from process to process."""
     name, path = source
-    package = build(Request((path,), arches=architectures, btf=btf)).package
+    arches = ("x86_64",) if name in X86_ONLY else architectures
+    try:
+        package = build(Request((path,), arches=arches, btf=btf)).package
+    except EcliError as error:
+        return f"{path}: {error}"
     (directory / f"{name}.json").write_bytes(write_package(package))
+    return ""
 
 
 def _build_shop(directory: Path) -> None:
@@ -47,6 +55,3 @@ def _build_shop(directory: Path) -> None:
         (directory / "shop.c").write_text(PROGRAM)
         subprocess.run([cc, "-O2", "-o", directory / "shop", directory / "shop.c"], check=True)
 
-
-if __name__ == "__main__":
-    build_all(Path(sys.argv[1]), sys.argv[2].split(","), {})

@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import hashlib
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name) for name in ("", "runtime", "schemas")]
@@ -25,6 +26,7 @@ import ecli_py.cli
 import ecli_py.commands.run
 import ecli_py.output
 import ecli_py.tool
+import ecli_runtime
 from ecli_runtime.libbpf._ffi import lib
 from tests.matrix.rows import ROWS, Row
 from tests.matrix.triggers import Shop
@@ -32,15 +34,6 @@ from tests.matrix.triggers import Shop
 ATTACH_S = 60.0
 REPORT_S = 5.0
 END_S = 30.0
-
-
-@dataclass
-class Ended:
-    """How a run ended."""
-
-    status: int
-    events: int
-    stderr: str
 
 
 class Run:
@@ -160,8 +153,16 @@ def cgroup() -> Iterator[tuple[Path, Path]]:
         made.rmdir()
 
 
+def import_everything() -> None:
+    """Import what runs import lazily, so that each of them need not."""
+    for module in pkgutil.walk_packages(ecli_runtime.__path__, "ecli_runtime."):
+        with contextlib.suppress(ImportError):  # of libraries that are optional
+            importlib.import_module(module.name)
+
+
 def main() -> None:
     """Run the rows whose packages are in a directory: ``driver.py DIRECTORY [PATTERN…]``."""
+    import_everything()
     packages = Path(sys.argv[1])
     patterns = sys.argv[2:] or ["*"]
     Shop.path = str(packages / "shop")

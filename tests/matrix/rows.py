@@ -65,7 +65,7 @@ CORPUS = [
     _sample("cgpolicy", t.open_device, "--refuse_all", "true", *_CGROUP, major=1, minor=5),
     _only_runs("cgsocket", *_CGROUP, trigger=t.connect),
     _sample("cgsysctl", t.read_sysctl, *_CGROUP, name="kernel/hostname"),
-    _sample("cgtraffic", t.send_datagram, *_CGROUP, *_OFTEN),
+    _only_runs("cgtraffic", *_CGROUP, trigger=t.send_datagram),
     _only_runs("commands", trigger=t.call),
     _sample("connects", t.connect),
     _sample("disklat", t.read_block_device, *_OFTEN),

@@ -83,6 +83,10 @@ def _prepare_function(request: Request) -> Attacher:
 
 
 def _attach_by_section(program: LoadedProgram, _loaded: LoadedObject) -> Iterator[Link]:
+    if program.type == _LSM:
+        from ecli_runtime.attach.lsm import check_called
+
+        check_called(program.name)
     try:
         yield program.attach()
     except AttachError as error:
@@ -136,7 +140,7 @@ def explained(error: AttachError, program: LoadedProgram) -> AttachError:
     elif error.errno == errno.EBUSY:
         hint = "the function takes no more programs, or is patched by somebody else; `sysctl kernel.ftrace_enabled` must be 1"
     elif error.errno in (errno.EINVAL, 524):  # 524: ENOTSUPP of include/linux/errno.h
-        hint = "attaching to functions needs Linux 5.5 (x86) or 6.0 (arm64), and CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS"
+        hint = "attaching to functions needs Linux 5.5 (x86) or 6.4 (arm64), and CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS"
     if hint:
         return AttachError(error.function, error.errno, error.log, str(error), hint)
     return error
