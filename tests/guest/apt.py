@@ -111,9 +111,9 @@ def mirror() -> str:
     """
     if not shutil.which("apt-get") or not KEYRING.is_file():
         raise MissingError("kernels come from Debian's archive, and this machine has no apt that trusts it")
-    listed = _run(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]).split()
+    listed: list[str] = _run(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]).split()
     # `indextargets` only knows lists that were fetched: a fresh machine has none.
-    planned = re.findall(r"^'(\S+?)dists/\S+/InRelease' ", _run(["apt-get", "update", "--print-uris"]), re.MULTILINE)
+    planned: list[str] = re.findall(r"^'(\S+?)dists/\S+/InRelease' ", _run(["apt-get", "update", "--print-uris"]), re.MULTILINE)
     for uri in (*listed, *planned):
         if uri.rstrip("/").endswith("/debian"):
             return uri

@@ -9,7 +9,7 @@ import shutil
 import struct
 import subprocess
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -94,13 +94,22 @@ def prepare(wanted: Kernel) -> Prepared:
         GuestError: It cannot be had.
     """
     name = f"linux-{wanted.version}-{wanted.architecture}"
-    directory = cache.fetched(name, SUITES[wanted.version], wanted.architecture, lambda apt: _packages(apt, wanted), _unpack, f"{MODULES} vmlinuz config")
+    directory = cache.fetched(
+        name,
+        SUITES[wanted.version],
+        wanted.architecture,
+        lambda apt: _packages(apt, wanted),
+        _unpack,
+        f"{MODULES} vmlinuz config",
+    )
     order = (directory / "modules" / "order").read_text().split()
-    return Prepared(directory / "vmlinuz", directory / "config", tuple(directory / "modules" / f"{module}.ko" for module in order))
+    return Prepared(
+        directory / "vmlinuz", directory / "config", tuple(directory / "modules" / f"{module}.ko" for module in order)
+    )
 
 
 def _packages(apt: Apt, wanted: Kernel) -> list[Resolved]:
-    # Image and modules are one package, and since 2026 three. Their names hold the version; today's are found through a name without.
+    # Image and modules are one package, and in sid three. Their names hold the version; today's are found by a name without.
     needed = apt.resolve(f"linux-image-cloud-{wanted.architecture}")
     return [package for package in needed if re.match(r"linux-(image|binary|modules|base)-\d", package.name)]
 
@@ -123,25 +132,17 @@ def _unpack(debs: Path, directory: Path) -> None:
     (directory / "modules" / "order").write_text("\n".join(order))
 
 
-def _files(debs: Path) -> Iterator[tuple[PurePath, "_Reader"]]:
+def _files(debs: Path) -> Iterator[tuple[PurePath, Callable[[], bytes]]]:
     for deb in sorted(debs.glob("*.deb")):
-        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as process:
-            with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
-                for member in archive:
-                    if member.isfile():
-                        yield PurePath(member.name), _Reader(archive, member)
+        with (
+            subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as process,
+            tarfile.open(fileobj=process.stdout, mode="r|") as archive,
+        ):
+            for member in archive:
+                if file := archive.extractfile(member):
+                    yield PurePath(member.name), file.read
         if process.returncode:
             raise GuestError(f"{deb.name}: dpkg-deb cannot read it")
-
-
-class _Reader:
-    def __init__(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        self._archive, self._member = archive, member
-
-    def __call__(self) -> bytes:
-        file = self._archive.extractfile(self._member)
-        assert file
-        return file.read()
 
 
 def _add(name: str, modules: dict[str, tuple[str, bytes]], order: list[str], directory: Path) -> None:

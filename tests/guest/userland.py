@@ -1,4 +1,4 @@
-"""Programs for guests of another architecture: a Debian file system tree with Python and libbpf, without running a script of it."""
+"""Programs for guests of another architecture: a Debian tree with Python and libbpf, made without running a script of it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _unpack(debs: Path, root: Path) -> None:
         (root / name).symlink_to(f"usr/{name}")
     for deb in sorted(debs.glob("*.deb")):
         with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as reader:
-            unpack = ["tar", "-C", root, "-x", "--keep-directory-symlink"]
+            unpack = ["tar", "-C", str(root), "-x", "--keep-directory-symlink"]
             done = subprocess.run(unpack, stdin=reader.stdout, capture_output=True, text=True, check=False)
         if reader.returncode or done.returncode:
             raise GuestError(f"{deb.name} cannot be unpacked: {done.stderr.strip()}")

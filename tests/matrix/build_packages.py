@@ -54,4 +54,3 @@ def _build_shop(directory: Path) -> None:
     if cc := shutil.which("cc"):
         (directory / "shop.c").write_text(PROGRAM)
         subprocess.run([cc, "-O2", "-o", directory / "shop", directory / "shop.c"], check=True)
-

@@ -20,8 +20,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name) for name in ("", "runtime", "schemas")]
-
 import ecli_py.cli
 import ecli_py.commands.run
 import ecli_py.output

@@ -141,7 +141,7 @@ def read_sysctl() -> None:
 
 
 def ask_for_priority() -> None:
-    os.sched_get_priority_max(0)
+    os.sched_get_priority_max(os.SCHED_IDLE)
 
 
 def ask_for_parent() -> None:

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ecli_runtime.attach import Attacher
+    from ecli_runtime.attach import Attached, Attacher
     from ecli_runtime.attach.target import Request
     from ecli_runtime.libbpf.object import Link, LoadedObject, LoadedProgram
 
@@ -39,9 +39,7 @@ def prepare(request: Request) -> Attacher:
     if program.type == _EXT:
         return _prepare_freplace(request)
     if program.type == _LSM and program.expected_attach_type == _LSM_CGROUP:
-        from ecli_runtime.attach.cgroups import prepare as prepare_cgroup
-
-        return prepare_cgroup(request)
+        return _prepare_lsm_cgroup(request)
     if request.kind == "iter":
         from ecli_runtime.attach.iterators import prepare as prepare_iterator
 
@@ -91,6 +89,19 @@ def _attach_by_section(program: LoadedProgram, _loaded: LoadedObject) -> Iterato
         yield program.attach()
     except AttachError as error:
         raise explained(error, program) from error
+
+
+def _prepare_lsm_cgroup(request: Request) -> Attacher:
+    from ecli_runtime.attach.cgroups import prepare as prepare_cgroup
+    from ecli_runtime.attach.lsm import check_called
+
+    attacher = prepare_cgroup(request)
+
+    def attach(program: LoadedProgram, loaded: LoadedObject) -> Iterator[Attached]:
+        check_called(program.name)
+        yield from attacher(program, loaded)
+
+    return attach
 
 
 def _no_target(request: Request, name: str, error: LibbpfError) -> TargetError:
