@@ -122,6 +122,10 @@ _HINTS = (
         'give the program a licence that the kernel takes for it: char LICENSE[] SEC("license") = "GPL"; or "Dual MIT/GPL"',
     ),
     (
+        "is not sleepable",
+        "this kernel cannot sleep there: do without the .s of the section; LSM hooks take such programs since Linux 5.11",
+    ),
+    (
         "sleepable progs? cannot",
         'a newer kernel may permit it; programs of SEC("syscall") and sections with .s are sleepable',
     ),

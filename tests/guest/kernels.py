@@ -139,7 +139,7 @@ def _files(debs: Path) -> Iterator[tuple[PurePath, Callable[[], bytes]]]:
             tarfile.open(fileobj=process.stdout, mode="r|") as archive,
         ):
             for member in archive:
-                if file := archive.extractfile(member):
+                if member.isfile() and (file := archive.extractfile(member)):
                     yield PurePath(member.name), file.read
         if process.returncode:
             raise GuestError(f"{deb.name}: dpkg-deb cannot read it")

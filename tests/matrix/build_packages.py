@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -27,13 +27,14 @@ def sources() -> dict[str, Path]:
 
 
 def build_all(directory: Path, architectures: Iterable[str], btf: Mapping[str, Path]) -> None:
-    """Build each package for some architectures (as ``uname -m`` has them) into a directory; and ``shop``, for this machine."""
+    """Build each package for some architectures (as ``uname -m`` has them) into a directory; and ``shop`` for each."""
     names = tuple(architectures)
     with ProcessPoolExecutor(2) as pool:
         problems = list(filter(None, pool.map(partial(_build, directory, names, dict(btf)), sources().items())))
     if problems:
         raise AssertionError("\n".join(problems))
-    _build_shop(directory)
+    for machine in names:
+        _build_shop(directory, machine)
 
 
 def _build(directory: Path, architectures: tuple[str, ...], btf: Mapping[str, Path], source: tuple[str, Path]) -> str:
@@ -48,9 +49,10 @@ def _build(directory: Path, architectures: tuple[str, ...], btf: Mapping[str, Pa
     return ""
 
 
-def _build_shop(directory: Path) -> None:
-    from tests.kernel.test_attach_tracing import PROGRAM
-
-    if cc := shutil.which("cc"):
-        (directory / "shop.c").write_text(PROGRAM)
-        subprocess.run([cc, "-O2", "-o", directory / "shop", directory / "shop.c"], check=True)
+def _build_shop(directory: Path, machine: str) -> None:
+    """Build ``shop`` for a machine with the compiler and linker that also build packages: it needs no C library."""
+    source, program = Path(__file__).with_name("shop.c"), directory / f"shop-{machine}"
+    zig = [sys.executable, "-m", "ziglang"]
+    target = ["-target", f"{machine}-linux-none", "-ffreestanding", "-fno-pic", "-fno-stack-protector", "-O2"]
+    subprocess.run([*zig, "clang", *target, "-c", "-o", program.with_suffix(".o"), source], check=True)
+    subprocess.run([*zig, "ld.lld", "-static", "-o", program, program.with_suffix(".o")], check=True)

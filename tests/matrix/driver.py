@@ -163,10 +163,10 @@ def main() -> None:
     import_everything()
     packages = Path(sys.argv[1])
     patterns = sys.argv[2:] or ["*"]
-    Shop.path = str(packages / "shop")
     digests = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(packages.glob("*.json"))}
     together = hashlib.sha256("".join(digests.values()).encode()).hexdigest()
     system = os.uname()
+    Shop.path = str(packages / f"shop-{system.machine}")
     head = {"release": system.release, "machine": system.machine, "libbpf": lib.version, "digest": together}
     print(json.dumps(head), flush=True)
     with tempfile.TemporaryDirectory() as scratch, cgroup() as (group, home):

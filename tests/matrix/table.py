@@ -48,7 +48,10 @@ def _cell(cell: dict[str, Any] | None, runs: bool, marks: dict[str, str]) -> str
         return "?"
     if "reason" not in cell:
         return "runs" if runs else str(cell["events"])
-    reason = str(cell["reason"]).splitlines()[0].removeprefix("error: ")
+    lines = str(cell["reason"]).splitlines()
+    # Where the verifier says that a helper is unknown only the hint names it.
+    reason = "; ".join(line for line in lines if line.startswith(("hint: ", "error: ")) or line is lines[0])
+    reason = reason.replace("error: ", "").replace("hint: ", "").replace(" (--verbose shows all)", "")
     number = len(marks)
     mark = _MARKS[number % len(_MARKS)] * (number // len(_MARKS) + 1)
     return f"({marks.setdefault(reason, mark)})"

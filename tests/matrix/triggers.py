@@ -166,7 +166,7 @@ def read_block_device() -> None:
 
 
 class Shop:
-    """A process that asks its function ``twice`` and passes its probe ``shop:sale``; started by what it is first asked."""
+    """A process that passes its USDT probe ``shop:sale`` with the number that it is sent; started by the first of them."""
 
     path = ""
     _process: subprocess.Popen[bytes] | None = None
@@ -177,9 +177,9 @@ class Shop:
             cls._process = subprocess.Popen([cls.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert cls._process.stdin
         assert cls._process.stdout
-        cls._process.stdin.write(b"17\n")
+        cls._process.stdin.write(b"\x11")
         cls._process.stdin.flush()
-        cls._process.stdout.readline()
+        cls._process.stdout.read(1)
 
     @classmethod
     def close(cls) -> None:
