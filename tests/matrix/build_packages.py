@@ -44,7 +44,7 @@ def _build(directory: Path, architectures: tuple[str, ...], btf: Mapping[str, Pa
     try:
         package = build(Request((path,), arches=arches, btf=btf)).package
     except EcliError as error:
-        return f"{path}: {error}"
+        return "\n".join([f"{path}: {error}", getattr(error, "diagnostics", "")])
     (directory / f"{name}.json").write_bytes(write_package(package))
     return ""
 

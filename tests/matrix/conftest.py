@@ -77,8 +77,7 @@ def matrix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         missing(f"{error} ({error.hint})")
     except GuestError as error:
         pytest.fail(f"{error}\n{error.hint}", pytrace=False)
-    native, foreign = os.uname().machine, {"x86_64": "aarch64", "aarch64": "x86_64"}
-    build_all(packages, (native, *([foreign[native]] if btf else [])), btf)
+    build_all(packages, (os.uname().machine, *btf), btf)
     found = Matrix(packages)
     columns = request.config.stash.setdefault(_COLUMNS, {})
     with ThreadPoolExecutor(2) as pool:
@@ -91,14 +90,13 @@ def matrix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def _types_of_other_machines(chosen: list[kernels.Kernel], directory: Path) -> dict[str, Path]:
-    """Return files with the types of kernels of other architectures: machine → file, of the newest that is among them."""
+    """Return files with the types that packages are built with for other architectures, Linux 6.12's: machine → file."""
     found = {}
-    for kernel in chosen:
-        if not kernel.is_native:
-            image = kernels.prepare(kernel).image
-            types = read_kernel_image(image.read_bytes(), str(image))
-            found[types.machine] = directory / f"{types.machine}.btf"
-            found[types.machine].write_bytes(types.btf)
+    for architecture in {kernel.architecture for kernel in chosen if not kernel.is_native}:
+        image = kernels.prepare(kernels.Kernel("6.12", architecture)).image
+        types = read_kernel_image(image.read_bytes(), str(image))
+        found[types.machine] = directory / f"{types.machine}.btf"
+        found[types.machine].write_bytes(types.btf)
     return found
 
 
