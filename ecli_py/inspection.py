@@ -7,10 +7,11 @@ import math
 import sys
 
 from ecli_py.render.ctype import declaration, declaration_of_members
+from ecli_py.trust.allowances import words_for
 from ecli_runtime.behaviour import analyse_open, contradictions, undeclared_facts
 from ecli_runtime.decode.plan import event_type_id, make_plan
 from ecli_runtime.decode.python import make_decoder
-from ecli_runtime.errors import BtfError
+from ecli_runtime.errors import BtfError, UnsupportedFeatureError, WasmError
 from ecli_runtime.globals import KCONFIG, find_globals
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenObject
 from ecli_schemas.model import Behaviour
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ecli_runtime.libbpf.object import OpenMap
-    from ecli_schemas.model import EventType, Option, Package, Sample, StackTrace
+    from ecli_schemas.model import EventType, Hook, Option, Package, Sample, StackTrace, WasmModule
 
 
 class Inspection:
@@ -48,6 +49,8 @@ class Inspection:
     ``arch``            machine whose object the rest is about
     ``programs``        list: ``name``, ``type``, ``section``, ``attach`` (parameters that the package has for it),
                         ``autoload`` (a run loads it; ``null``: not known)
+    ``hooks``           list: ``name``, ``optional`` and ``alternatives``: list, the first choice first, of ``name`` and
+                        ``programs``: list of ``name`` and ``targets`` (where else it may be attached)
     ``maps``            list: ``name``, ``type``, ``key_size``, ``value_size``, ``max_entries``, estimates in bytes
                         ``memory`` (``null``: no bound) and ``memory_per_cpu``, ``sample`` (how it is read), and
                         ``stack_trace`` (names of the members of its key that hold ids of stack traces)
@@ -55,11 +58,14 @@ class Inspection:
                         ``choices``, ``help``
     ``events``          list: ``map`` (or global variable), and ``types``: list of ``role`` (``event``, ``key``, ``value``,
                         or ``variable``), ``name``, ``size``, ``c`` (definition as C text)
-    ``behaviour``       ``only_observes``, ``facts`` (name → what shows it), ``helpers``, ``kfuncs``; of the object, or
-                        where it cannot be opened here what the package says
+    ``behaviour``       ``only_observes``, ``facts`` (name → what shows it), ``helpers``, ``kfuncs``, ``allow`` (words of
+                        ``run --allow`` that it needs); of the object, or where it cannot be opened here what the
+                        package says
     ``verified``        ``behaviour`` was read from the object, not taken from the package
     ``contradictions``  list of texts: where the package's own account of its behaviour is not true
-    ``wasm``            ``null``: packages have no module yet
+    ``wasm``            list: ``name``, ``kind``, ``size``, ``digest``, ``writes`` and ``wasi`` (what it is granted), ``limits``
+                        (``null``: the default), ``asks`` (``null``: there is no wasmtime to read it with): ``reads``,
+                        ``writes`` (maps), ``wasi`` (functions), ``memory`` in bytes; ``problem``: why it would not run
     ``build``           ``tools`` and ``sources``
     ==================  ============================================================================================
 
@@ -92,9 +98,10 @@ class Inspection:
                 "facts": {fact: list(shown) for fact, shown in behaviour.facts.items()},
                 "helpers": list(behaviour.helpers),
                 "kfuncs": list(behaviour.kfuncs),
+                "allow": list(words_for(behaviour.facts)),
             },
             "contradictions": self._contradictions(behaviour, elf),
-            "wasm": None,
+            "wasm": list(map(_wasm, package.wasm)),
             "build": package.build and {"tools": dict(package.build.tools), "sources": dict(package.build.sources)},
         }
 
@@ -138,6 +145,7 @@ class Inspection:
                 }
                 for each in behaviour.programs
             ],
+            "hooks": [_hook(each) for each in self._package.hooks],
             "maps": [
                 {
                     "name": each.name,
@@ -179,6 +187,37 @@ class Inspection:
         return lines
 
 
+def _wasm(module: WasmModule) -> dict[str, Any]:
+    """Return a module: what it is granted, and what it asks for."""
+    from ecli_py.handlers import check_grants
+    from ecli_runtime.wasm.handler.module import HandlerModule
+
+    asks, problem = None, ""
+    try:
+        compiled = HandlerModule(module.name, module.code, module.limits)
+        asks = compiled.asks
+        check_grants(compiled, module)
+    except (WasmError, UnsupportedFeatureError) as error:
+        problem = str(error)
+    return {
+        "name": module.name,
+        "kind": module.kind,
+        "size": len(module.code),
+        "digest": _digest(module.code),
+        "writes": list(module.writes),
+        "wasi": module.wasi,
+        "limits": {name: getattr(module.limits, name) for name in module.limits._fields},
+        "asks": asks
+        and {
+            "reads": list(asks.reads),
+            "writes": list(asks.writes),
+            "wasi": list(asks.wasi),
+            "memory": asks.initial_memory_bytes,
+        },
+        "problem": problem,
+    }
+
+
 def _digest(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
@@ -189,6 +228,14 @@ def _byte_order(elf: bytes) -> str:
 
 def _object(arches: tuple[str, ...], elf: bytes) -> dict[str, Any]:
     return {"arches": list(arches), "byte_order": _byte_order(elf), "size": len(elf), "digest": _digest(elf)}
+
+
+def _hook(hook: Hook) -> dict[str, Any]:
+    alternatives = [
+        {"name": each.name, "programs": [{"name": one.name, "targets": list(one.targets)} for one in each.programs]}
+        for each in hook.alternatives
+    ]
+    return {"name": hook.name, "optional": hook.optional, "alternatives": alternatives}
 
 
 def _sample(sample: Sample | None) -> dict[str, Any] | None:

@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 from ecli_schemas.model import (
     FACTS,
     FORMAT_VERSION,
+    Alternative,
     Behaviour,
     Build,
     Doc,
     EventType,
     Export,
+    Hook,
+    HookProgram,
     MapBehaviour,
     MapSpec,
     Member,
@@ -24,6 +27,8 @@ from ecli_schemas.model import (
     Sample,
     StackTrace,
     Tag,
+    WasmLimits,
+    WasmModule,
 )
 
 if TYPE_CHECKING:
@@ -148,6 +153,43 @@ def exports(draw: st.DrawFn, map_names: list[str]) -> tuple[Export, ...]:
     return tuple([Export(name, draw(types)) for name in chosen])
 
 
+limits = st.none() | st.integers(1, 2**31 - 1)
+wasm_modules = st.builds(
+    WasmModule,
+    name=names,
+    code=st.binary(max_size=64).map(lambda data: b"\0asm" + data),
+    writes=name_lists,
+    wasi=st.booleans(),
+    limits=st.builds(
+        WasmLimits,
+        memory_bytes=limits,
+        stack_bytes=limits,
+        batch_ms=limits,
+        fuel=st.none() | st.integers(1, EXACT),
+        emitted_bytes=limits,
+    ),
+)
+
+
+@st.composite
+def hooks(draw: st.DrawFn) -> tuple[Hook, ...]:
+    """Draw hooks; no program is in two of them."""
+    free = iter(draw(st.lists(names, unique=True, min_size=8, max_size=8)))
+    targets = st.lists(names, max_size=3).map(tuple)
+
+    def alternative() -> Alternative:
+        count = draw(st.integers(1, 2))
+        programs = tuple([HookProgram(next(free), draw(targets)) for _ in range(count)])
+        return Alternative(programs[0].name, programs)
+
+    return tuple(
+        [
+            Hook(name, tuple([alternative() for _ in range(draw(st.integers(1, 2)))]), draw(st.booleans()))
+            for name in draw(st.lists(names, unique=True, max_size=2))
+        ]
+    )
+
+
 elves = st.binary(max_size=64).map(lambda data: b"\x7fELF" + data)
 
 
@@ -178,7 +220,9 @@ def packages(draw: st.DrawFn) -> Package:
         meanings=draw(
             st.dictionaries(texts, st.dictionaries(texts, st.dictionaries(texts, texts, max_size=1), max_size=2), max_size=2)
         ),
+        hooks=draw(hooks()),
         behaviour=draw(st.none() | behaviours),
+        wasm=tuple(draw(st.lists(wasm_modules, max_size=2, unique_by=lambda module: module.name))),
         build=draw(st.none() | builds),
         format=FORMAT_VERSION,
         upstream_version=draw(texts),

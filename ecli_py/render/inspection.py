@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 # Each fact in the words of somebody who is asked to let the program run.
-_FACTS = {
+FACT_WORDS = {
     "writes_user_memory": "can write to the memory of processes",
     "sends_signals": "can send signals to processes, so end them",
     "overrides_returns": "can change what functions return",
@@ -97,11 +97,13 @@ def _warning(document: dict[str, Any], style: _Style) -> Iterator[list[str]]:
 def _sections(document: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     where = "" if document["verified"] else " (as the package says: this machine cannot open its object)"
     yield f"What it can do{where}", list(_behaviour(document["behaviour"]))
-    yield "Programs", list(_programs(document["programs"]))
+    yield "Programs", list(_programs(document["programs"], document["hooks"]))
+    if document["hooks"]:
+        yield "Hooks: the first alternative that is possible serves", list(_hooks(document["hooks"]))
     yield "Maps", list(_maps(document["maps"]))
     yield "Options", list(_options(document["options"]))
     yield "Events", list(_events(document["events"], {each["name"]: each for each in document["maps"]}))
-    yield "WebAssembly", []
+    yield "WebAssembly", list(_wasm(document["wasm"]))
     yield "Build", list(_build(document["build"]))
 
 
@@ -110,8 +112,10 @@ def _behaviour(behaviour: dict[str, Any]) -> Iterator[str]:
     if behaviour["only_observes"]:
         yield "  It only observes: it changes nothing outside of its own maps."
     for fact, shown in facts.items():
-        text = _FACTS.get(fact, one_line(fact))
+        text = FACT_WORDS.get(fact, one_line(fact))
         yield from _wrapped(f"* {text}: {_list(shown)}", "  ", "    ")
+    if not behaviour["only_observes"]:
+        yield from _wrapped(f"if it is from another machine, it runs only with --allow {','.join(behaviour['allow'])}")
     for word, names in (("helpers called", behaviour["helpers"]), ("kernel functions called", behaviour["kfuncs"])):
         if names:
             yield from _wrapped(f"{word}: {_list(name.removeprefix('bpf_') for name in names)}", "  ", "    ")
@@ -121,18 +125,34 @@ def _list(names: Iterable[str]) -> str:
     return ", ".join(map(one_line, names))
 
 
-def _programs(programs: list[dict[str, Any]]) -> Iterator[str]:
+def _programs(programs: list[dict[str, Any]], hooks: list[dict[str, Any]]) -> Iterator[str]:
     rows = [("NAME", "TYPE", "ATTACHES TO")]
+    tried = [hook["alternatives"] for hook in hooks if hook["optional"] or len(hook["alternatives"]) > 1]
+    hooked = {one["name"] for alternatives in tried for each in alternatives for one in each["programs"]}
     for each in programs:
         said = ", ".join(f"{name} {value}" for name, value in each["attach"].items())
         section = (
             each["section"].lstrip("?")
             + (f" ({said})" if said else "")
-            + ("" if each["autoload"] else " (not loaded by default)")
+            + ("" if each["autoload"] or each["name"] in hooked else " (not loaded by default)")
         )
         rows.append((one_line(each["name"]), one_line(each["type"]), one_line(section)))
     if programs:
         yield from columns(rows)
+
+
+def _hooks(hooks: list[dict[str, Any]]) -> Iterator[str]:
+    for hook in hooks:
+        yield "  " + one_line(hook["name"]) + (" (optional)" if hook["optional"] else "")
+        for number, each in enumerate(hook["alternatives"], 1):
+            programs = [_with_targets(one) for one in each["programs"]]
+            alternative = "" if [each["name"]] == [one["name"] for one in each["programs"]] else f"{each['name']}: "
+            yield from _wrapped(one_line(f"{number}. {alternative}{', '.join(programs)}"), "    ", "       ")
+
+
+def _with_targets(program: dict[str, Any]) -> str:
+    name: str = program["name"]
+    return name + (f" (else at {', else '.join(program['targets'])})" if program["targets"] else "")
 
 
 def _maps(maps: list[dict[str, Any]]) -> Iterator[str]:
@@ -208,6 +228,27 @@ def _events(events: list[dict[str, Any]], maps: dict[str, dict[str, Any]]) -> It
 def _sample(sample: dict[str, Any]) -> str:
     kind = {"log2_hist": ", shown as a log2 histogram", "linear_hist": ", shown as a linear histogram"}.get(sample["kind"], "")
     return kind + (", and emptied" if sample["clear"] else "")
+
+
+def _wasm(modules: list[dict[str, Any]]) -> Iterator[str]:
+    for each in modules:
+        yield f"  {one_line(each['name'])}  event handler, {size_text(each['size'])}, {each['digest']}"
+        asks = each["asks"]
+        if asks is not None:
+            said = [f"{size_text(asks['memory'])} of memory to begin with"]
+            said += [f"reads map{'s'[: len(asks['reads']) > 1]} {_list(asks['reads'])}"] if asks["reads"] else []
+            said += [f"changes map{'s'[: len(asks['writes']) > 1]} {_list(asks['writes'])}"] if asks["writes"] else []
+            said += [f"uses of WASI {_list(asks['wasi'])}"] if asks["wasi"] else []
+            yield from _wrapped("asks for: " + "; ".join(said), "      ")
+        granted = [f"to change {_list(each['writes'])}"] if each["writes"] else []
+        granted += ["WASI without files"] if each["wasi"] else []
+        if granted:
+            yield from _wrapped("is granted: " + "; ".join(granted), "      ")
+        limits = [f"{name} {value}" for name, value in each["limits"].items() if value is not None]
+        if limits:
+            yield from _wrapped("limits: " + ", ".join(limits), "      ")
+        if each["problem"]:
+            yield from _wrapped("does not run: " + one_line(each["problem"]), "      ")
 
 
 def _build(build: dict[str, Any] | None) -> Iterator[str]:

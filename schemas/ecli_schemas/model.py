@@ -180,6 +180,45 @@ class Export(Record):
     types: tuple[EventType, ...] = ()
 
 
+class HookProgram(Record):
+    """A program of an alternative.
+
+    Attributes:
+        name: The C function.
+        targets: Where it is attached if there is no such place as its section names, in the words of ``--attach``; the first
+            that there is serves.
+    """
+
+    name: str
+    targets: tuple[str, ...] = ()
+
+
+class Alternative(Record):
+    """One way to serve a hook: programs that are loaded and attached together, or not at all.
+
+    Attributes:
+        name: ``fentry``, ``kprobe``, or the name of its only program.
+        programs: At least one.
+    """
+
+    name: str
+    programs: tuple[HookProgram, ...]
+
+
+class Hook(Record):
+    """Something that programs are there to see, and that one of several alternatives serves.
+
+    Attributes:
+        name: What the author calls it.
+        alternatives: In the order of preference, at least one.
+        optional: The package does without where there is none.
+    """
+
+    name: str
+    alternatives: tuple[Alternative, ...]
+    optional: bool = False
+
+
 class Build(Record):
     """Provenance: which tools and which sources made the package. No timestamp, so that two builds give the same bytes.
 
@@ -295,6 +334,49 @@ class Behaviour(Record):
         return READING_FACTS.issuperset(self.facts)
 
 
+class WasmLimits(Record):
+    """What a Wasm module may use; ``None`` where the default is meant.
+
+    Attributes:
+        memory_bytes: Its memory.
+        stack_bytes: Stack of its functions.
+        batch_ms: Milliseconds for one batch of events, rounded up to tenths of a second.
+        fuel: Instructions, roughly, for each event and each other call.
+        emitted_bytes: What it may emit in one batch.
+    """
+
+    memory_bytes: int | None = None
+    stack_bytes: int | None = None
+    batch_ms: int | None = None
+    fuel: int | None = None
+    emitted_bytes: int | None = None
+
+    def over(self, other: WasmLimits) -> WasmLimits:
+        """Return these where they say something, else another's."""
+        chosen = {name: getattr(self, name) for name in self._fields}
+        return other.replace(**{name: value for name, value in chosen.items() if value is not None})
+
+
+class WasmModule(Record):
+    """A Wasm module that belongs to a package.
+
+    Attributes:
+        name: What people call it.
+        code: The module. It may be hostile: only its size was checked.
+        kind: ``handler``: the package's events pass through it.
+        writes: Names of the maps that it may change, by the author's word; those that it names in imports it may read.
+        wasi: It is given what of WASI cannot touch the machine.
+        limits: What it may use.
+    """
+
+    name: str
+    code: bytes
+    kind: Literal["handler"] = "handler"
+    writes: tuple[str, ...] = ()
+    wasi: bool = False
+    limits: WasmLimits = WasmLimits()
+
+
 class Package(Record):
     """A package: inert, checked data.
 
@@ -308,8 +390,10 @@ class Package(Record):
         meanings: Of maps that are read, by their names: ``key`` and ``value`` → path of a member → what it stands for.
         results: Ours only: global variables that are read periodically as maps are, by their C names.
         kernel_btf: Ours only: types of kernels that may have none of their own.
+        hooks: Whose programs are alternatives. No program is in two of them; those in none are always attached.
         behaviour: What the package says that its object can do; a claim until it is compared with the object. ``None``: it
             says nothing.
+        wasm: Modules, in the order in which events pass through them.
         format: Version of our own format; ``None`` for a package in upstream's dialect.
         upstream_version: What upstream's compiler recorded about itself, or empty.
     """
@@ -329,7 +413,9 @@ class Package(Record):
     meanings: Mapping[str, Mapping[str, Mapping[str, str]]] = {}
     results: Mapping[str, Sample] = {}
     kernel_btf: tuple[KernelBtf, ...] = ()
+    hooks: tuple[Hook, ...] = ()
     behaviour: Behaviour | None = None
+    wasm: tuple[WasmModule, ...] = ()
     build: Build | None = None
     format: int | None = None
     upstream_version: str = ""

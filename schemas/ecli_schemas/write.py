@@ -14,7 +14,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .model import Behaviour, Build, EventType, Export, Json, KernelBtf, MapSpec, Member, Option, Package, Sample, StackTrace
+    from .model import (
+        Behaviour,
+        Build,
+        EventType,
+        Export,
+        Hook,
+        Json,
+        KernelBtf,
+        MapSpec,
+        Member,
+        Option,
+        Package,
+        Sample,
+        StackTrace,
+        WasmModule,
+    )
 
 _AS_TEXT = "JSON carries integers up to 2^53-1 exactly (RFC 7493, section 2.2), and no lone surrogates; use text for others"
 
@@ -44,8 +59,11 @@ def write_package(package: Package) -> bytes:
 
 
 def _object(data: bytes) -> dict[str, Any]:
-    text = binascii.b2a_base64(zlib.compress(data, 9), newline=False).decode()
-    return {"bpf_object": text, "bpf_object_size": len(data)}
+    return {"bpf_object": _packed(data), "bpf_object_size": len(data)}
+
+
+def _packed(data: bytes) -> str:
+    return binascii.b2a_base64(zlib.compress(data, 9), newline=False).decode()
 
 
 def _filled(**parts: Any) -> dict[str, Any]:
@@ -213,7 +231,9 @@ def _ecli(package: Package) -> dict[str, Any]:
         meanings={name: {role: dict(said) for role, said in of.items()} for name, of in package.meanings.items()} or None,
         kernel_btf=tuple([_kernel_btf(each) for each in package.kernel_btf]),
         results={name: _sample(sample) for name, sample in package.results.items()} or None,
+        hooks=tuple(map(_hook, package.hooks)),
         behaviour=_behaviour(package.behaviour) if package.behaviour else None,
+        wasm=tuple(map(_wasm, package.wasm)),
         build=_build(package.build) if package.build else None,
     )
     return {"format": FORMAT_VERSION, "name": package.name, **parts}
@@ -252,6 +272,14 @@ def _option(option: Option) -> dict[str, Any]:
     }
 
 
+def _hook(hook: Hook) -> dict[str, Any]:
+    alternatives = [
+        {"name": each.name, "programs": [{"name": one.name, **_filled(targets=one.targets)} for one in each.programs]}
+        for each in hook.alternatives
+    ]
+    return {"name": hook.name, "alternatives": alternatives, **_filled(optional=hook.optional or None)}
+
+
 def _behaviour(behaviour: Behaviour) -> dict[str, Any]:
     return _filled(
         programs=tuple([{"name": each.name, "type": each.type, "section": each.section} for each in behaviour.programs]),
@@ -272,6 +300,28 @@ def _behaviour(behaviour: Behaviour) -> dict[str, Any]:
         kfuncs=behaviour.kfuncs,
         facts=dict(behaviour.facts) or None,
     )
+
+
+def _wasm(module: WasmModule) -> dict[str, Any]:
+    limits = module.limits
+    return {
+        "name": module.name,
+        "kind": module.kind,
+        "module": _packed(module.code),
+        "module_size": len(module.code),
+        **_filled(
+            writes=module.writes,
+            wasi=module.wasi or None,
+            limits=_filled(
+                memory=limits.memory_bytes,
+                stack=limits.stack_bytes,
+                batch_ms=limits.batch_ms,
+                fuel=limits.fuel,
+                emitted=limits.emitted_bytes,
+            )
+            or None,
+        ),
+    }
 
 
 def _kernel_btf(of: KernelBtf) -> dict[str, Any]:

@@ -17,11 +17,19 @@ BEFORE = {
     *("ecli_runtime.errors", "ecli_runtime.globals", "ecli_runtime.libbpf", "ecli_runtime.libbpf._ffi"),
     *("ecli_runtime.libbpf.log", "ecli_runtime.libbpf.object", "ecli_runtime.opening", "ecli_runtime.owned"),
     *("ecli_schemas", "ecli_schemas.checks", "ecli_schemas.dialects", "ecli_schemas.errors"),
+    "ecli_py.trust",  # is there a policy or a lock?
     *("ecli_schemas.json_reader", "ecli_schemas.model", "ecli_schemas.read", "ecli_schemas.record", "ecli_schemas.wording"),
 }
 # What is imported while it loads.
 MEANWHILE = {
-    *("ecli_py.output", "ecli_py.tool", "ecli_runtime.attach", "ecli_runtime.decode", "ecli_runtime.decode.adaptive"),
+    *(
+        "ecli_py.output",
+        "ecli_py.sink",
+        "ecli_py.tool",
+        "ecli_runtime.attach",
+        "ecli_runtime.decode",
+        "ecli_runtime.decode.adaptive",
+    ),
     *("ecli_runtime.decode.choose", "ecli_runtime.decode.escapes", "ecli_runtime.decode.lines"),
     *("ecli_runtime.decode.meaning", "ecli_runtime.decode.plan", "ecli_runtime.decode.rows", "ecli_runtime.decode.writers"),
     *(
@@ -29,6 +37,7 @@ MEANWHILE = {
         "ecli_runtime.privileges",
         "ecli_runtime.read",
         "ecli_runtime.read.barrier",
+        "ecli_runtime.read.reader",
         "ecli_runtime.read.ringbuf",
     ),
     *("ecli_runtime.read.run", "ecli_runtime.read.sampler", "ecli_runtime.session", "ecli_runtime.sources"),
@@ -41,7 +50,7 @@ AFTERWARDS = {"ecli_runtime.counters"}
 TEXT = {"ecli_runtime.decode.names"}  # of users, errors and so on, in text only
 
 # Not among them: json, signal and threading, which bring re, enum, functools and collections.
-OTHERS = {"binascii", "ctypes", "encodings", "errno", "gc", "itertools", "mmap", "select", "struct", "types", "zlib"}
+OTHERS = {"binascii", "ctypes", "encodings", "errno", "gc", "itertools", "mmap", "pwd", "select", "struct", "types", "zlib"}
 
 
 @pytest.mark.parametrize(("option", "renderer"), [("--json", set()), ("--duration=50ms", TEXT)])

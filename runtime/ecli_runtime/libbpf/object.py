@@ -33,7 +33,10 @@ MAP_TYPE_HASH, MAP_TYPE_ARRAY, MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_PERCPU_HASH, 
 MAP_TYPE_STACK_TRACE, MAP_TYPE_LRU_PERCPU_HASH, MAP_TYPE_STRUCT_OPS, MAP_TYPE_RINGBUF = 7, 10, 26, 27
 _PROG_TYPE_TRACING = 26  # enum bpf_prog_type, there
 ARRAY_MAP_TYPES = frozenset((MAP_TYPE_ARRAY, MAP_TYPE_PERCPU_ARRAY))
-PER_CPU_MAP_TYPES = frozenset((MAP_TYPE_PERCPU_HASH, MAP_TYPE_PERCPU_ARRAY, MAP_TYPE_LRU_PERCPU_HASH))
+_MAP_TYPE_PERCPU_CGROUP_STORAGE = 21
+PER_CPU_MAP_TYPES = frozenset(
+    (MAP_TYPE_PERCPU_HASH, MAP_TYPE_PERCPU_ARRAY, MAP_TYPE_LRU_PERCPU_HASH, _MAP_TYPE_PERCPU_CGROUP_STORAGE)
+)
 
 
 class _Map:
@@ -93,6 +96,11 @@ def _type_name(name: bytes | None, number: int) -> str:
 
 class OpenMap(_Map):
     """A map before it is created. Owned by its object."""
+
+    @property
+    def is_shared(self) -> bool:
+        """It is the map that is pinned under its name, if there is one, and becomes it if not (``LIBBPF_PIN_BY_NAME``)."""
+        return lib.bpf_map__pin_path(self.handle) is not None
 
     def initial_value(self) -> memoryview | None:
         """Return the bytes that a data section will start with, writable and shared with libbpf, or ``None``.
