@@ -48,7 +48,7 @@ def test_the_kernel_takes_it(name: str) -> None:
 @pytest.mark.parametrize("name", TARGETS)
 def test_it_is_attached_to_what_the_user_says(ecli: Ecli, cgroup: Cgroup, name: str) -> None:
     (ecli.directory / "package.json").write_bytes(write_package(built(name).package))
-    words = [word.format(cgroup=cgroup.path) for word in TARGETS[name]]
+    words = [word.format(cgroup=cgroup.path, pid=os.getpid()) for word in TARGETS[name]]
     outcome = replace(ecli, prefix=["unshare", "-n"])("run", "package.json", "--duration", "10ms", *words)
     assert (outcome.status, outcome.stderr.splitlines()[0]) == (0, "attached"), outcome.stderr
 

@@ -95,6 +95,7 @@ CORPUS = [
     _sample("percpurings", t.touch_pages, "--sample_every", "1"),
     _sample("profile", t.busy),
     _only_runs("pygc"),
+    _sample("removals", t.make_and_remove, *_PROCESS),
     _sample("sections", t.call),
     _sample("sockbypass", t.connect, *_CGROUP),
     _sample("sockfilter", t.connect, *_LO),

@@ -1,4 +1,4 @@
-"""Each package of the matrix on each kernel, in guests; `make matrix` runs all of them, `make test` this architecture's."""
+"""Each package of the matrix on each kernel, in guests; `make matrix` runs all of them, `make test` fewer."""
 
 from __future__ import annotations
 
