@@ -26,7 +26,7 @@ _COLUMNS = pytest.StashKey[dict[str, Column]]()
 
 
 def wanted() -> list[str]:
-    """Return the kernels of this run: ``ECLI_MATRIX=all``, names with commas between, or this architecture's and one of others."""
+    """Return the kernels of this run: ``ECLI_MATRIX=all``, names with commas, or this architecture's and one more."""
     named = os.environ.get("ECLI_MATRIX", "")
     if named == "all":
         return kernels.names()

@@ -99,7 +99,10 @@ def _prepare_lsm_cgroup(request: Request) -> Attacher:
 
     def attach(program: LoadedProgram, loaded: LoadedObject) -> Iterator[Attached]:
         check_called(program.name)
-        yield from attacher(program, loaded)
+        try:
+            yield from attacher(program, loaded)
+        except AttachError as error:
+            raise explained(error, program) from error
 
     return attach
 
