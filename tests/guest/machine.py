@@ -135,7 +135,8 @@ def check(kernel: kernels.Kernel) -> None:
     if not shutil.which(emulator.program):
         raise MissingError(f"there is no {emulator.program}", f"apt-get install {emulator.package}")
     _virtiofsd()
-    _busybox(kernel, Path("/")) if kernel.is_native else None
+    if kernel.is_native:
+        _busybox(kernel, Path("/"))
     if os.geteuid():
         raise MissingError("sharing files with a guest needs root", "sudo")
 
@@ -148,10 +149,10 @@ def _virtiofsd() -> str:
 
 
 def _busybox(kernel: kernels.Kernel, root: Path) -> Path:
-    path = root / "usr" / "bin" / "busybox"
-    if not path.exists() and not (path := root / "bin" / "busybox").exists():
-        raise MissingError(f"there is no static busybox for {kernel.architecture}", "apt-get install busybox-static")
-    return path
+    for path in (root / "usr" / "bin" / "busybox", root / "bin" / "busybox"):
+        if path.is_file() and b"/ld-" not in path.read_bytes()[:4096]:  # the name of what loads a program's libraries
+            return path
+    raise MissingError(f"there is no static busybox for {kernel.architecture}", "apt-get install busybox-static")
 
 
 def _dying(command: Sequence[str]) -> list[str]:

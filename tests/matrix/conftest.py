@@ -15,7 +15,7 @@ import pytest
 
 from ecli_packager.kernel_image import read_kernel_image
 from tests.guest import kernels
-from tests.guest.errors import GuestError, MissingError
+from tests.guest.errors import GuestError
 from tests.guest.machine import Guest, check
 from tests.machine import missing, need_compiler, need_kernel
 from tests.matrix.build_packages import ROOT, build_all
@@ -74,11 +74,10 @@ def matrix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     try:
         for kernel in chosen:
             check(kernel)
+            kernels.prepare(kernel)
         btf = _types_of_other_machines(chosen, packages)
-    except MissingError as error:
-        missing(f"{error} ({error.hint})")
     except GuestError as error:
-        pytest.fail(f"{error}\n{error.hint}", pytrace=False)
+        missing(f"guest: {error}; {error.hint}")
     build_all(packages, (os.uname().machine, *btf), btf)
     found = Matrix(packages)
     columns = request.config.stash.setdefault(_COLUMNS, {})
