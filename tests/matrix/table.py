@@ -51,7 +51,7 @@ def _cell(cell: dict[str, Any] | None, runs: bool, marks: dict[str, str]) -> str
     lines = str(cell["reason"]).splitlines()
     # Where the verifier says that a helper is unknown only the hint names it.
     reason = "; ".join(line for line in lines if line.startswith(("hint: ", "error: ")) or line is lines[0])
-    reason = reason.replace("error: ", "").replace("hint: ", "").replace(" (--verbose shows all)", "")
+    reason = reason.replace("error: ", "").replace("hint: ", "")
     number = len(marks)
     mark = _MARKS[number % len(_MARKS)] * (number // len(_MARKS) + 1)
     return f"({marks.setdefault(reason, mark)})"
