@@ -1,0 +1,64 @@
+"""What kernels can do since which version, where their types do not show it. Distributions that backport features know better.
+
+Sources are commits of Linux.
+"""
+
+from __future__ import annotations
+
+from ecli_schemas.record import Record
+
+
+class Fact(Record):
+    """Something that kernels can since some version.
+
+    Attributes:
+        what: In words, for "needs Linux …: it …".
+        since: The version.
+        evidence: Function in the kernel's types that came with it; empty: the version alone tells.
+    """
+
+    what: str
+    since: str
+    evidence: str = ""
+
+
+# Features of byte code, as reach.py notes them.
+CODE = {
+    "atomics": Fact("has atomic operations that give back what was there", "5.12"),  # 5ffa25502b5a
+    "callbacks": Fact("passes functions to helpers", "5.13", "bpf_for_each_map_elem"),  # 69c087ba6225
+    "sign_extension": Fact("has instructions that extend signs (-mcpu=v4)", "6.6"),  # 1f9a1ea821ff, 8100928c8814
+    "signed_division": Fact("divides numbers with signs (-mcpu=v4)", "6.6"),  # ec0e2da95f72
+    "byte_swaps": Fact("swaps bytes with one instruction (-mcpu=v4)", "6.6"),  # 0845c3db7bf5
+    "long_jumps": Fact("has long jumps (-mcpu=v4)", "6.6"),  # 4cd58e9af8b9
+    "may_goto": Fact("has loops that the kernel ends (may_goto)", "6.9"),  # 011832b97b31
+    "address_spaces": Fact("has an arena", "6.9"),  # 142fd4d2dcf5
+    "load_acquire": Fact("orders its loads and stores", "6.15"),  # 880442305a39
+}
+
+# Sleepable programs, by the first part of their section.
+SLEEPABLE = {
+    **dict.fromkeys(("fentry", "fexit", "fmod_ret", "lsm"), Fact("may sleep", "5.10")),  # 1e6c62a88215
+    "iter": Fact("may sleep", "5.18"),  # 3bd916ee0ecb
+    **dict.fromkeys(  # 8c7dcb84e3b7
+        ("uprobe", "uretprobe", "usdt", "uprobe.multi", "uretprobe.multi"), Fact("is a probe that may sleep", "6.0")
+    ),
+    "struct_ops": Fact("is a callback that may sleep", "6.8"),  # 1e12d3ef47d2
+}
+SPIN_LOCK_IN_SLEEPABLE = Fact("takes a spin lock in a program that may sleep", "6.6")  # 5861d1e8dbc4
+# Seen in the kernels of the matrix: refused by 6.12, taken by 6.1 and 7.2. The check came with 5d99e198be27 (6.12), and looks at
+# 64 bits of what is an int.
+LSM_RESULTS = ("6.12", "7.2")
+# Seen in 7.2: "slot poisoned by dead code elimination" where bpf_map_peek_elem reads a key of a Bloom filter from the stack.
+BLOOM_FILTER_BROKEN = "7.2"
+SLEEPABLE_LSM_HOOKS = Fact("may sleep in this hook", "5.11", "bpf_lsm_is_sleepable_hook")  # 423f16108c9d
+SLEEPABLE_LSM_HOOKS_OF_5_10 = frozenset(("bprm_committed_creds",))  # 1e6c62a88215
+# enum bpf_attach_type, where the kernel refuses those that it does not know: what distinguishes programs of one type.
+ATTACH_TYPES = {
+    36: "5.9",  # sk_lookup
+    42: "5.18",  # trace_kprobe_multi
+    43: "6.0",  # lsm_cgroup
+    45: "6.4",  # netfilter
+    48: "6.6",  # trace_uprobe_multi
+    56: "6.10",  # trace_kprobe_session
+    57: "6.13",  # trace_uprobe_session
+}

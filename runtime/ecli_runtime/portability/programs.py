@@ -1,0 +1,300 @@
+"""Why programs and maps of an object cannot be loaded into a kernel."""
+
+from __future__ import annotations
+
+from ecli_runtime.btf import Composite, DataSection, Enum, Func
+from ecli_runtime.code import code_sections, instruction_layout, section_names
+from ecli_runtime.core.records import relocations
+from ecli_runtime.core.resolve import Resolver
+from ecli_runtime.errors import BtfError
+from ecli_runtime.helpers import helper_name, helper_since
+from ecli_runtime.line_info import SourceLines
+from ecli_runtime.portability import facts
+from ecli_runtime.portability.externs import Externs
+from ecli_runtime.portability.problem import Problem
+from ecli_runtime.portability.reach import Patch, Reached, Walk
+from ecli_runtime.portability.values import Data, Pointer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ecli_runtime.btf import Btf
+    from ecli_runtime.code import Target
+    from ecli_runtime.core.records import Relocation
+    from ecli_runtime.libbpf.object import OpenMap, OpenObject, Program
+    from ecli_runtime.portability.kernel import KernelView
+    from ecli_runtime.portability.values import Value
+
+_LOADS_AND_STORES = frozenset((1, 2, 3))  # classes of instructions
+_TRACING, _STRUCT_OPS, _LSM, _SYSCALL = 26, 27, 29, 31
+_MAP_STRUCT_OPS, _MAP_BLOOM_FILTER = 26, 30
+_SPIN_LOCK, _MAP_PEEK = 93, 89
+# libbpf makes bpf_probe_read of these where the kernel has not yet what tells user's memory from the kernel's (sanitize_prog).
+_OLD_READS = frozenset((112, 113, 114, 115))
+# What helpers a program may call depends on more than its type here, which trying does not show.
+_HELPERS_BY_ATTACH_TYPE = frozenset((8, 9, 13, 18, 25))
+# What else there is to a type of programs than its number.
+_ON_FUNCTIONS = frozenset(("fentry", "fexit", "fmod_ret"))
+
+
+class Judge:
+    """Judges the programs of one object on one kernel.
+
+    Args:
+        opened: The object.
+        data: Its bytes.
+        local: Its types, as they are in the file.
+        view: The kernel.
+
+    Attributes:
+        externs: What the object expects to find by name.
+    """
+
+    def __init__(self, opened: OpenObject, data: bytes, local: Btf, view: KernelView) -> None:
+        self._opened, self._data, self._local, self._view = opened, data, local, view
+        self._sections, self._layout = code_sections(data), instruction_layout(data)
+        self._names = section_names(data)
+        self._constants = {
+            each.data_section: bytes(memory)
+            for each in opened.maps
+            if each.data_section.startswith(".rodata") and (memory := each.initial_value()) is not None
+        }
+        self.externs = Externs(data, local, view)
+        self._lines = SourceLines(data)
+        self._patches = self._resolve()
+        self._global_functions = self._find_global_functions()
+
+    # Relocations.
+
+    def _resolve(self) -> dict[tuple[int, int], Patch]:
+        sections = {each.name: each for each in self._sections.values()}
+        resolver = Resolver(self._local, self._view.types) if self._view.types is not None else None
+        patches: dict[tuple[int, int], Patch] = {}
+        for each in relocations(self._data, self._local):
+            section = sections.get(each.section)
+            if section is None or each.byte_offset + 8 > len(section.code):
+                continue
+            place = (section.index, each.byte_offset // 8)
+            if resolver is None:
+                patches[place] = Patch(None, "BTF") if each.kind != "local_type_id" else Patch(None)
+                continue
+            answer = resolver.resolve(each)
+            is_access = section.code[each.byte_offset] & 7 in _LOADS_AND_STORES
+            if answer.problem or answer.value is None or (is_access and not answer.fits_loads):
+                patches[place] = Patch(None, answer.problem or each)
+            elif not is_access:
+                patches[place] = Patch(answer.value)
+        return patches
+
+    def _find_global_functions(self) -> frozenset[tuple[int, int]]:
+        names = {each.name for _id, each in self._local.types() if isinstance(each, Func) and each.linkage == 1}
+        return frozenset(
+            (section.index, function.byte_offset // 8)
+            for section in self._sections.values()
+            for function in section.functions
+            if function.name in names
+        )
+
+    def _value_of(self, target: Target, immediate: int) -> Value:
+        if not target.section:
+            return self.externs.value(target.name)
+        name = self._names[target.section] if target.section < len(self._names) else ""
+        data = self._constants.get(name)
+        return Pointer() if data is None else Data(data, target.byte_offset + immediate)
+
+    # Programs.
+
+    def problems_of_code(self, program: Program) -> list[Problem]:
+        """Return why a program cannot be loaded, whatever it is attached to."""
+        found = list(self._of_type(program))
+        reached = Reached()
+        walk = Walk(self._sections, self._layout, self._patches, self._value_of, reached, self._global_functions)
+        for section in self._sections.values():
+            for function in section.functions:
+                if function.name == program.name and section.name.removeprefix("?") == program.section:
+                    walk.follow(section.index, function.byte_offset // 8)
+        if not reached.complete:  # so whatever there is may be reached
+            reached.invalid.update({place: patch for place, patch in self._patches.items() if patch.problem is not None})
+        found += self._of_relocations(program, reached)
+        found += self._of_helpers(program, reached)
+        found += self._of_verifier(program, reached)
+        for name in reached.kfuncs:
+            if name in self.externs.absent:
+                found.append(Problem("kfunc", f"this kernel has no kfunc {name}, which it calls{self._at(reached.kfuncs[name])}"))
+        for feature, place in reached.features.items():
+            fact = facts.CODE[feature]
+            if not self._view.has(fact):
+                found.append(Problem("byte code", f"it {fact.what}{self._at(place)}, which needs Linux {fact.since}"))
+        return found
+
+    def _at(self, place: tuple[int, int]) -> str:
+        line = self._lines.at((place[0], place[1] * 8))
+        return f" at {line}" if line is not None else ""
+
+    def _of_type(self, program: Program) -> Iterator[Problem]:
+        from ecli_runtime.attach.since import OPTION, SINCE
+
+        view, number = self._view, program.type
+        kind, is_sleepable = program.section.partition("/")[0], False
+        if kind.endswith(".s"):
+            kind, is_sleepable = kind.removesuffix(".s"), True
+        if not number:
+            yield Problem("program type", f'libbpf does not know SEC("{program.section}")')
+            return
+        since = SINCE.get(program.section) or SINCE.get(kind)
+        what = f'SEC("{program.section}")'
+        needs = f"{what} needs Linux {since}" if since else f"this kernel has no programs of type {program.type_name}"
+        tried = view.takes_program_type(number)
+        if number == _TRACING and kind not in _ON_FUNCTIONS:
+            tried = None  # others of that type are taken where these are refused
+        if tried is False:
+            option = OPTION.get(kind, "")
+            hint = f"it may be built without {option}, or locked down" if option else ""
+            yield Problem("program type", f"this kernel refuses programs of {kind}, as trying showed", hint)
+        elif not view.has_number("bpf_prog_type", number, since) or (
+            since is not None and tried is None and not view.enumerators("bpf_prog_type") and not view.is_at_least(since)
+        ):
+            yield Problem("program type", needs)
+        elif program.expected_attach_type in facts.ATTACH_TYPES and not view.has_number(
+            "bpf_attach_type", program.expected_attach_type, facts.ATTACH_TYPES[program.expected_attach_type]
+        ):
+            yield Problem("program type", needs)
+        elif kind == "xdp.frags" and since is not None and not view.is_at_least(since):
+            yield Problem("program type", needs)
+        if is_sleepable:
+            fact = facts.SLEEPABLE.get(kind)
+            if fact is not None and not view.has(fact):
+                yield Problem("program type", f"it {fact.what}, which needs Linux {fact.since}")
+            elif number == _LSM and not view.has(facts.SLEEPABLE_LSM_HOOKS):
+                if program.section.partition("/")[2] not in facts.SLEEPABLE_LSM_HOOKS_OF_5_10:
+                    yield Problem("program type", f"it {facts.SLEEPABLE_LSM_HOOKS.what}, which needs Linux 5.11")
+
+    def _of_relocations(self, program: Program, reached: Reached) -> Iterator[Problem]:
+        said = set()
+        for place, patch in reached.invalid.items():
+            wanted = patch.problem
+            if isinstance(wanted, str):
+                text = "it reads the kernel's types, and this kernel has no BTF" if wanted == "BTF" else wanted
+                problem = Problem("types", text + ("" if wanted == "BTF" else self._at(place)))
+            else:
+                problem = self._of_relocation(program, place, wanted)  # type: ignore[arg-type]
+            if problem.text not in said:
+                said.add(problem.text)
+                yield problem
+
+    def _of_relocation(self, program: Program, place: tuple[int, int], relocation: Relocation) -> Problem:
+        from ecli_runtime.relocations import difference
+
+        keyword, owner, path = self._described(relocation)
+        types = self._view.types
+        assert types is not None
+        problem, near = difference(types.btf, keyword, owner, path)
+        line = self._lines.at((place[0], place[1] * 8))
+        return Problem("types", problem + (f", which {line} wants" if line is not None else ""), near)
+
+    def _described(self, relocation: Relocation) -> tuple[str, str, list[str]]:
+        """Return what a relocation asks for: keyword, type, and names of members or of an enumerator."""
+        local = self._local
+        root = local.type(relocation.type_id)
+        _, bare = local.resolve(relocation.type_id)
+        owner = getattr(root, "name", "") or getattr(bare, "name", "")
+        keyword = root.keyword if isinstance(root, Composite) else "enum" if isinstance(root, Enum) else "typedef"
+        path: list[str] = []
+        if isinstance(bare, Enum):
+            if relocation.kind.startswith("enumval") and relocation.steps[0] < len(bare.enumerators):
+                path = [bare.enumerators[relocation.steps[0]][0]]
+        else:
+            at = relocation.type_id
+            for step in relocation.steps[1:]:
+                at, bare = local.resolve(at)
+                if isinstance(bare, Composite) and step < len(bare.members):
+                    if bare.members[step].name:
+                        path.append(bare.members[step].name)
+                    at = bare.members[step].type_id
+                else:
+                    at = getattr(bare, "element", 0)
+        return keyword, owner.partition("___")[0], path
+
+    def _of_helpers(self, program: Program, reached: Reached) -> Iterator[Problem]:
+        view = self._view
+        tried = (view.snapshot.helpers or {}).get(program.type)
+        for number, place in reached.helpers.items():
+            name = helper_name(number)
+            if not view.has_helper(number):
+                if number in _OLD_READS:
+                    continue
+                since = helper_since(number)
+                yield Problem("helper", f"this kernel has no {name}, which it calls{self._at(place)}", f"Linux {since} has it" if since else "")
+            elif tried is not None and number not in tried and program.type not in _HELPERS_BY_ATTACH_TYPE:
+                yield Problem("helper", f"programs of type {program.type_name} may not call {name} there, as it does{self._at(place)}")
+        if _SPIN_LOCK in reached.helpers and (program.type == _SYSCALL or program.section.partition("/")[0].endswith(".s")):
+            fact = facts.SPIN_LOCK_IN_SLEEPABLE
+            if not view.has(fact):
+                yield Problem("helper", f"it {fact.what}{self._at(reached.helpers[_SPIN_LOCK])}, which needs Linux {fact.since}")
+
+    def _of_verifier(self, program: Program, reached: Reached) -> Iterator[Problem]:
+        """Return what verifiers of some versions are known to refuse, though others take it."""
+        view, hook = self._view, program.section.partition("/")[2]
+        first, fixed = facts.LSM_RESULTS
+        if program.type == _LSM and view.is_at_least(first) and not view.is_at_least(fixed):
+            fits = [isinstance(each, int) and (each == 0 or each > (1 << 64) - 4096) for each in reached.results]
+            if not all(fits) and view.returns_something(f"bpf_lsm_{hook}"):
+                text = f"Linux {first} wants to see that what it returns is from -4095 to 0, as 64 bits"
+                yield Problem("verifier", text, "return constants, or check the range of a long before it is returned")
+        uses_filters = any(each.type == _MAP_BLOOM_FILTER for each in self._opened.maps)
+        if uses_filters and _MAP_PEEK in reached.helpers and view.is_at_least(facts.BLOOM_FILTER_BROKEN):
+            text = f"Linux {facts.BLOOM_FILTER_BROKEN} does not let it look into a Bloom filter with a key on its stack"
+            yield Problem("verifier", text + self._at(reached.helpers[_MAP_PEEK]), "keep the key in a map, or use a hash")
+
+    # Maps.
+
+    def problems_of_maps(self) -> Iterator[Problem]:
+        """Return why maps cannot be made."""
+        from ecli_runtime.map_errors import SINCE
+
+        for each in self._opened.maps:
+            if not each.autocreate:
+                continue
+            since = SINCE.get(each.type)
+            tried = (self._view.snapshot.map_types or {}).get(each.type)
+            if tried is False or (tried is None and not self._view.has_number("bpf_map_type", each.type, since)):
+                hint = f"maps of that type need Linux {since}" if since else ""
+                yield Problem("map", f"this kernel has no maps of type {each.type_name}, as {each.name} is", hint)
+            elif each.type == _MAP_STRUCT_OPS:
+                yield from self._of_callbacks(each)
+
+    def _of_callbacks(self, each: OpenMap) -> Iterator[Problem]:
+        """Return why a struct of callbacks is none that the kernel takes (``bpf_map__init_kern_struct_ops``)."""
+        local, types = self._local, self._view.types
+        name = next((found for found in self._types_of_variable(each.name)), "")
+        if types is None:
+            yield Problem("target", f"{each.name}: callbacks take a kernel with BTF")
+            return
+        if not self._view.has_struct(f"bpf_struct_ops_{name}"):
+            yield Problem("target", f"this kernel takes no callbacks of struct {name}, as {each.name} is")
+            return
+        mine = next((t for _id, t in local.types() if isinstance(t, Composite) and t.name == name), None)
+        theirs = next((types.btf.type(i) for i in types.named(name) if isinstance(types.btf.type(i), Composite)), None)
+        if isinstance(mine, Composite) and isinstance(theirs, Composite):
+            known = {member.name for member in theirs.members}
+            memory = each.initial_value()
+            value = bytes(memory) if memory is not None else b""
+            for member in mine.members:
+                start = member.bit_offset // 8
+                try:
+                    is_set = any(value[start : start + local.size_bytes(member.type_id)])
+                except BtfError:
+                    continue
+                if member.name and member.name not in known and is_set:
+                    yield Problem("target", f"this kernel's struct {name} has no {member.name}, which {each.name} sets")
+
+    def _types_of_variable(self, name: str) -> Iterator[str]:
+        for section in self._local.data_sections():
+            if isinstance(section, DataSection) and section.name.startswith((".struct_ops", "?.struct_ops")):
+                for variable in section.variables:
+                    found = self._local.type(variable.type_id)
+                    if getattr(found, "name", "") == name:
+                        bare = self._local.resolve(getattr(found, "type_id", 0))[1]
+                        if isinstance(bare, Composite):
+                            yield bare.name
