@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ecli_runtime.libbpf.object import OpenMap
-    from ecli_schemas.model import EventType, Option, Package, Sample, StackTrace
+    from ecli_schemas.model import EventType, Hook, Option, Package, Sample, StackTrace
 
 
 class Inspection:
@@ -48,6 +48,8 @@ class Inspection:
     ``arch``            machine whose object the rest is about
     ``programs``        list: ``name``, ``type``, ``section``, ``attach`` (parameters that the package has for it),
                         ``autoload`` (a run loads it; ``null``: not known)
+    ``hooks``           list: ``name``, ``optional`` and ``alternatives``: list, the first choice first, of ``name`` and
+                        ``programs``: list of ``name`` and ``targets`` (where else it may be attached)
     ``maps``            list: ``name``, ``type``, ``key_size``, ``value_size``, ``max_entries``, estimates in bytes
                         ``memory`` (``null``: no bound) and ``memory_per_cpu``, ``sample`` (how it is read), and
                         ``stack_trace`` (names of the members of its key that hold ids of stack traces)
@@ -138,6 +140,7 @@ class Inspection:
                 }
                 for each in behaviour.programs
             ],
+            "hooks": [_hook(each) for each in self._package.hooks],
             "maps": [
                 {
                     "name": each.name,
@@ -189,6 +192,14 @@ def _byte_order(elf: bytes) -> str:
 
 def _object(arches: tuple[str, ...], elf: bytes) -> dict[str, Any]:
     return {"arches": list(arches), "byte_order": _byte_order(elf), "size": len(elf), "digest": _digest(elf)}
+
+
+def _hook(hook: Hook) -> dict[str, Any]:
+    alternatives = [
+        {"name": each.name, "programs": [{"name": one.name, "targets": list(one.targets)} for one in each.programs]}
+        for each in hook.alternatives
+    ]
+    return {"name": hook.name, "optional": hook.optional, "alternatives": alternatives}
 
 
 def _sample(sample: Sample | None) -> dict[str, Any] | None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ecli_runtime.decode.lines import LineProgram
     from ecli_runtime.decode.plan import Plan
     from ecli_runtime.decode.predicate import Predicate
+    from ecli_runtime.decode.stacks import StackWriter
     from ecli_runtime.stream import Chunk, Source
 
 _TIME_WIDTH = 8
@@ -140,18 +141,26 @@ class Output:
     def _renderer(self, source: Source, plan: Plan, label: str, predicate: Predicate | None) -> _Renderer | None:
         """Return what renders events of a type; nothing if none of their members is chosen."""
         form, clock = self._form, self._clock
+        nested = plan
         if form.kind != "json":  # members of structs have columns of their own
             plan = flattened(plan)
         names = None if self._fields is None else self._fields.of(plan)
         if names == ():
             return None
+        stacks, columns = None, names
+        if source.stack_kinds:
+            from ecli_runtime.decode.stacks import StackWriter, is_stack
+
+            stacks = StackWriter(nested)
+            below = [op.name for op in plan.top_level() if is_stack(op)]
+            columns = tuple(name for name in names or [op.name for op in plan.top_level()] if name not in below)
         tags = tags_of(self._sources, source, plan) if form.kind == "json" else ()
         before = f"{label}  " if label else ""
         widths: tuple[int, ...] = ()
         if form.kind == "text":
-            widths = default_widths(plan, names)
+            widths = default_widths(plan, columns)
             if form.columns:
-                widths = fit(widths, plan, form.columns - _TIME_WIDTH - 2 - len(before), names)
+                widths = fit(widths, plan, form.columns - _TIME_WIDTH - 2 - len(before), columns)
         style = Style(
             form.kind,
             names,
@@ -162,6 +171,7 @@ class Output:
             clock.boot_offset_ns,
             clock.utc_offset_s,
             clock.arch,
+            stacks is not None,
         )
         title = heading(plan, style)
         if form.kind == "text":
@@ -169,7 +179,7 @@ class Output:
             if form.colour:
                 title = b"\x1b[1m%b\x1b[0m" % title
         title += b"\n" if title else b""
-        return _Renderer(make_program(plan, style, predicate), title, before.encode())
+        return _Renderer(make_program(plan, style, predicate), title, before.encode(), stacks)
 
     def _check_table(self) -> None:
         """Make sure that all rows of a table have the same columns."""
@@ -196,6 +206,8 @@ class Output:
         prefix = b""
         if self._form.kind == "text":
             prefix = time.strftime("%H:%M:%S  ", time.localtime(self._now())).encode() + renderer.label
+        if renderer.stacks is not None:
+            renderer.stacks.stacks = chunk.stacks
         lines, shown, looked_at = renderer.lines.render(chunk.run, prefix, limit)
         self.left_out = looked_at - shown
         if shown and renderer.heading:  # once for each type: events of several come mixed
@@ -270,10 +282,12 @@ class _Renderer:
         lines: Renders them.
         heading: What stands above the first of them; empty when that has been shown.
         label: What stands before each, behind the time.
+        stacks: Writes their stack traces; ``None``: they have none.
     """
 
-    def __init__(self, program: LineProgram, heading: bytes, label: bytes) -> None:
-        self.lines = Lines(program)
+    def __init__(self, program: LineProgram, heading: bytes, label: bytes, stacks: StackWriter | None) -> None:
+        self.lines = Lines(program, stack=stacks)
+        self.stacks = stacks
         self.heading = heading
         self.label = label
 

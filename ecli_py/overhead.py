@@ -12,12 +12,15 @@ from ecli_schemas.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from ecli_py.tool import Tool
+    from ecli_runtime.stream import MapStats
     from ecli_runtime.usage import Usage
 
 _LIMIT_LOOK_S = 1.0
+_SHOWN_WAIT_S = 0.05
 
 
 def parse_share(text: str) -> float:
@@ -50,15 +53,21 @@ class Measuring(Record):
     interval_s: float | None
     limit: float | None
 
-    def watch(self, tool: Tool) -> OverheadWatch:
-        """Return what watches a tool that is measured."""
-        return OverheadWatch(tool, self)
+    def watch(self, tool: Tool, waited_s: Callable[[], float]) -> OverheadWatch:
+        """Return what watches a tool that is measured.
+
+        Args:
+            tool: The tool.
+            waited_s: Returns how many seconds its output has been waited for.
+        """
+        return OverheadWatch(tool, self, waited_s)
 
 
 class OverheadWatch:
     """Says what a run costs, and sees that it does not cost too much; made by :meth:`Measuring.watch`."""
 
-    def __init__(self, tool: Tool, wanted: Measuring) -> None:
+    def __init__(self, tool: Tool, wanted: Measuring, waited_s: Callable[[], float]) -> None:
+        self._waited_s, self._last_waited_s = waited_s, 0.0
         self._tool, self._as_json, self._shown = tool, wanted.as_json, wanted.shown
         self._interval_s, self._limit = wanted.interval_s, wanted.limit
         self._last = self._limited = tool.usage()
@@ -78,16 +87,19 @@ class OverheadWatch:
         self._due = max(self._due + self._interval_s, now)
         usage = self._tool.usage()
         before, self._last = self._last, usage
-        return self._say(usage.since(before), False)
+        waited_s = self._waited_s()
+        before_s, self._last_waited_s = self._last_waited_s, waited_s
+        return self._say(usage.since(before), waited_s - before_s, False)
 
     def end(self) -> bytes:
         """Say what the run cost in all, and return the mark."""
-        return self._say(self._tool.usage(), True) if self._shown else b""
+        return self._say(self._tool.usage(), self._waited_s(), True) if self._shown else b""
 
-    def _say(self, usage: Usage, whole: bool) -> bytes:
+    def _say(self, usage: Usage, waited_s: float, whole: bool) -> bytes:
+        maps = self._tool.stats.maps
         if self._as_json:
-            return (to_json(usage_mark(usage, whole)) + "\n").encode("utf-8", "backslashreplace")
-        sys.stderr.write(printable(usage_table(usage)))
+            return (to_json(usage_mark(usage, waited_s, maps, whole)) + "\n").encode("utf-8", "backslashreplace")
+        sys.stderr.write(printable(usage_table(usage, waited_s, maps)))
         return b""
 
     def _look_after(self, limit: float) -> None:
@@ -118,15 +130,30 @@ def _costliest(usage: Usage) -> str:
     return f"{name}, {seconds / usage.seconds:.2%}"
 
 
-def usage_mark(usage: Usage, whole: bool) -> dict[str, Any]:
-    """Return what stands in a stream of JSON lines, as ``marks.py`` describes it."""
+def usage_mark(usage: Usage, waited_s: float, maps: Sequence[MapStats], whole: bool) -> dict[str, Any]:
+    """Return what stands in a stream of JSON lines, as ``marks.py`` describes it; arguments as :func:`usage_table`."""
     programs = [{"name": each.name, "runs": each.runs, "time_ns": each.time_ns, "missed": each.missed} for each in usage.programs]
-    own = {"cpu_ns": round(usage.cpu_s * 1e9), "memory_bytes": usage.memory_bytes}
-    return {"@stats": {"seconds": round(usage.seconds, 3), "whole_run": whole, "programs": programs, "ecli_py": own}}
+    waited_ns = round(waited_s * 1e9)
+    own = {"cpu_ns": round(usage.cpu_s * 1e9), "memory_bytes": usage.memory_bytes, "output_wait_ns": waited_ns}
+    buffers = [
+        {"name": each.name, "size_bytes": each.size_bytes, "occupancy": round(float(each.occupancy), 4)}
+        for each in maps
+        if each.size_bytes
+    ]
+    said = {"seconds": round(usage.seconds, 3), "whole_run": whole, "programs": programs, "ecli_py": own, "buffers": buffers}
+    return {"@stats": said}
 
 
-def usage_table(usage: Usage) -> str:
-    """Return what people read, a line for each program and one for this process."""
+def usage_table(usage: Usage, waited_s: float, maps: Sequence[MapStats]) -> str:
+    """Return what people read: a line for each program, one for this process, and one for each buffer.
+
+    Args:
+        usage: What was used in some time.
+        waited_s: Seconds of that in which output was waited for.
+        maps: What the run has had from each map so far.
+    """
+    from ecli_runtime.ring_sizes import size_text
+
     width = max([len(each.name) for each in usage.programs] + [16])
     lines = [f"{f'in {usage.seconds:.1f} s':<{width}}  {'RUNS':>12}  {'AVERAGE':>8}  {'OF A CPU':>8}  MISSED"]
     for each in usage.programs:
@@ -137,6 +164,11 @@ def usage_table(usage: Usage) -> str:
     lines.append(
         f"{'ecli-py itself':<{width}}  {'-':>12}  {'-':>8}  {share:>8}  -  {usage.memory_bytes / (1 << 20):.1f} MiB at most"
     )
+    if waited_s >= _SHOWN_WAIT_S:
+        lines.append(f"output was waited for {waited_s:.1f} s")
+    lines += [
+        f"{each.name}: at most {each.occupancy:.0%} of {size_text(each.size_bytes)} full" for each in maps if each.size_bytes
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -6,17 +6,18 @@ from ecli_py.readings import MapLines
 from ecli_py.render.jsonlines import to_json
 from ecli_runtime.decode.entries import entry_plan, find, first_counter
 from ecli_runtime.decode.escapes import ESCAPES, TEXT
+from ecli_runtime.decode.events import STACK_MEMBERS
 from ecli_runtime.decode.python import make_decoder
-from ecli_runtime.symbols.profile import StackNames
+from ecli_runtime.decode.stacks import LOST, frame_lines, functions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from ecli_runtime.stream import Readings, StackPair
+    from ecli_runtime.decode.stacks import Frame, Stacks
+    from ecli_runtime.stream import Readings
 
-LOST = "[lost stack]"  # the kernel found no room for it
 _KERNEL_MARK = "_[k]"  # as the tools for flame graphs have it
 _MAX_STACKS = 1 << 17
 
@@ -26,8 +27,7 @@ class StackLines(MapLines):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._names = StackNames(self.source)
-        self._stacks: dict[bytes, StackPair] = {}
+        self._stacks: Stacks | None = None
         self._key_size = self.source.plans[0].size_bytes
         member = find(entry_plan(self.source), first_counter(self.source))
         self._count = make_decoder(member) if member is not None else None
@@ -40,9 +40,8 @@ class StackLines(MapLines):
         return frozenset(f"key.{name}" for name in (self.source.stacks.kstack, self.source.stacks.ustack))
 
     def rows(self, readings: Readings, time_s: float) -> list[bytes]:
-        """Return the entries to show, as :meth:`MapLines.rows`, after what is needed to name their stacks has been looked at."""
-        self._stacks = dict(readings.stacks or {})
-        self._names.meet(self._stacks)
+        """Return the entries to show, as :meth:`MapLines.rows`."""
+        self._stacks = readings.stacks
         return super().rows(readings, time_s)
 
     def render(self, rows: Sequence[bytes]) -> list[bytes]:
@@ -52,22 +51,19 @@ class StackLines(MapLines):
             return lines
         found = []
         for row, line in zip(rows, lines, strict=True):
-            key = row[: self._key_size]
-            names = to_json(self._names.members(key, self._stacks.get(key, ((), ()))))
+            pair = self._frames(row[: self._key_size])
+            names = to_json({name: functions(frames) for name, frames in zip(STACK_MEMBERS, pair, strict=True)})
             found.append(line[:-1] + b"," * (line != b"{}") + names[1:].encode("utf-8", "replace"))
         return found
 
     def block(self, rows: Sequence[bytes], limit: int) -> tuple[list[bytes], int]:
         """Return the entries with their stacks, the innermost function first."""
         shown = rows if limit < 0 else rows[:limit]
-        escape = ESCAPES[TEXT]
         lines = [self.heading]
         for row, line in zip(shown, super().render(shown), strict=True):
-            key = row[: self._key_size]
             lines.append(line)
-            for frames in self._names.frames(key, self._stacks.get(key, ((), ()))):
-                for function, file in [(LOST, "")] if frames is None else frames:
-                    lines.append(b"    " + escape(f"{function} ({file})" if file else function))
+            for frames in self._frames(row[: self._key_size]):
+                lines += frame_lines(frames)
         if len(rows) > len(shown):
             lines.append(b"... %d more" % (len(rows) - len(shown)))
         return lines, len(shown)
@@ -78,8 +74,8 @@ class StackLines(MapLines):
             self._totals.clear()
         for row in rows:
             key = row[: self._key_size]
-            kernel, user = self._names.frames(key, self._stacks.get(key, ((), ())))
-            stack = [self._names.comm(key)]
+            kernel, user = self._frames(key)
+            stack = [self._stacks.comm(key) if self._stacks is not None else ""]
             stack += [LOST] if user is None else [function for function, _file in reversed(user)]
             stack += (
                 [LOST + _KERNEL_MARK] if kernel is None else [function + _KERNEL_MARK for function, _file in reversed(kernel)]
@@ -89,6 +85,11 @@ class StackLines(MapLines):
                 folded = ("[other stacks]",)
             count = self._count(row) if self._count is not None else 1
             self._totals[folded] = self._totals.get(folded, 0) + (max(count, 0) if isinstance(count, int) else 1)
+
+    def _frames(self, key: bytes) -> tuple[Sequence[Frame] | None, Sequence[Frame] | None]:
+        """Return the frames of the kernel and of the process."""
+        stacks = self._stacks
+        return (stacks.frames(0, key), stacks.frames(1, key)) if stacks is not None else (None, None)
 
     @property
     def profile(self) -> dict[tuple[str, ...], int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from ecli_runtime.decode.events import EventDecoder
-from ecli_runtime.recording import Loss, Recording
+from ecli_runtime.recording import Loss, MapLoss, Recording
 from ecli_runtime.stream import Stats
 from ecli_schemas.errors import EcliError
 
@@ -108,7 +108,7 @@ class Replay:
         for run in self.runs():
             decoder = EventDecoder()
             for chunk in run.chunks():
-                if not isinstance(chunk, Loss):
+                if not isinstance(chunk, (Loss, MapLoss)):
                     yield from decoder.events(chunk)
 
     def close(self) -> None:

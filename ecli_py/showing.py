@@ -85,10 +85,11 @@ class LossWatch:
     Args:
         stats: Returns what the run has done so far.
         as_json: Whether the stream is of JSON lines.
+        note: Called with map, reason and count of what is said, for a recording.
     """
 
-    def __init__(self, stats: Callable[[], Stats], as_json: bool) -> None:
-        self._stats, self._as_json = stats, as_json
+    def __init__(self, stats: Callable[[], Stats], as_json: bool, note: Callable[[str, str, int], object] | None = None) -> None:
+        self._stats, self._as_json, self._note = stats, as_json, note
         self._told: dict[tuple[str, str], int] = {}
         self._next = time.monotonic() + _LOOK_S
 
@@ -108,10 +109,16 @@ class LossWatch:
                 new = count - self._told.get((each.name, why), 0)
                 if new > 0:  # a program may take back what it has counted
                     self._told[each.name, why] = count
-                    sys.stderr.write(printable(f"lost: {each.name} {new} ({why})\n"))
-                    if self._as_json:
-                        marks.append(loss_mark(each.name, new, why))
+                    marks.append(say_lost(each.name, new, why, self._as_json))
+                    if self._note is not None:
+                        self._note(each.name, why, new)
         return b"".join(marks)
+
+
+def say_lost(map_name: str, count: int, why: str, as_json: bool) -> bytes:
+    """Say on stderr that events are missing, and return the mark for a stream of JSON lines; nothing for another."""
+    sys.stderr.write(printable(f"lost: {map_name} {count} ({why})\n"))
+    return loss_mark(map_name, count, why) if as_json else b""
 
 
 def loss_mark(map_name: str, count: int, why: str) -> bytes:
@@ -121,20 +128,30 @@ def loss_mark(map_name: str, count: int, why: str) -> bytes:
     return (to_json({"@lost": {"map": map_name, "count": count, "why": why}}) + "\n").encode("utf-8", "backslashreplace")
 
 
-def closing_line(stats: Stats, filtered: bool = False) -> str:
-    """Return the summary of a run, newline included.
+def closing_lines(stats: Stats, filtered: bool = False) -> str:
+    """Return the summary of a run, newlines included: a line for each map, if there are several, and one for all together.
 
     Args:
         stats: What the run has done.
         filtered: Whether a filter was at work, so that not all events were shown.
     """
+    lines = [_map_line(each, filtered) for each in stats.maps] if len(stats.maps) > 1 else []
     count = stats.events + stats.filtered if filtered else stats.events
-    shown = f"{stats.events} of {count}" if filtered else f"{count}"
-    parts = [f"{shown} event{'' if count == 1 else 's'}", f"{stats.lost} lost"]
-    if stats.undecoded:
-        parts.append(f"{stats.undecoded} not decoded")
-    parts.append(f"{stats.seconds:.1f} s")
-    return ", ".join(parts) + "\n"
+    return "".join([*lines, _summary(stats.events, count, filtered, stats.lost, stats.undecoded), f", {stats.seconds:.1f} s\n"])
+
+
+def _map_line(each: MapStats, filtered: bool) -> str:
+    summary = _summary(each.received - each.filtered, each.received, filtered, each.lost, each.undecoded)
+    full = f", at most {each.occupancy:.0%} full" if each.size_bytes else ""  # else it is read, and nothing can be lost
+    return printable(f"{each.name}: {summary}{full}\n")
+
+
+def _summary(shown: int, count: int, filtered: bool, lost: int, undecoded: int) -> str:
+    events = f"{shown} of {count}" if filtered else f"{count}"
+    parts = [f"{events} event{'' if count == 1 else 's'}", f"{lost} lost"]
+    if undecoded:
+        parts.append(f"{undecoded} not decoded")
+    return ", ".join(parts)
 
 
 def warn_of_full_buffers(stats: Stats) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from ecli_runtime.attach.alternatives import Served
     from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.decode.events import Event
     from ecli_runtime.globals import Value
@@ -65,13 +66,34 @@ class Tool:
         return self._meter.usage(self._session.program_fds())
 
     @property
+    def hooks(self) -> tuple[Served, ...]:
+        """Which alternative serves each hook of the package that has some, and why others do not."""
+        return self._session.hooks
+
+    @property
     def optional_programs(self) -> frozenset[str]:
-        """Names of the programs that are attached because somebody asked for them: ``SEC("?…")``."""
+        """Names of the programs that are attached and that the package does without: ``SEC("?…")``, ``@optional``."""
         return self._session.optional_programs
 
     def detach(self, program: str) -> None:
         """Detach one program; the others go on. One that is pinned stays attached."""
         self._session.detach_program(program)
+
+    def buffers_full(self) -> dict[str, int]:
+        """Return how many samples of each map have found its buffer full so far.
+
+        Raises:
+            LibbpfError: The kernel does not tell.
+        """
+        return self._session.buffers_full()
+
+    def blame_output(self, before: Mapping[str, int]) -> None:
+        """Attribute what was lost since :meth:`buffers_full` to an output that was waited for; errors as there."""
+        self._session.blame_output(before)
+
+    def detach_all(self) -> None:
+        """Detach all programs: what is queued stays."""
+        self._session.detach()
 
     def programs(self) -> tuple[ProgramUsage, ...]:
         """Return the programs that were attached, each with what the kernel has measured: nothing, unless it is told to.

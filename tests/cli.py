@@ -37,7 +37,7 @@ class Outcome:
     @property
     def events(self) -> list[dict[str, Any]]:
         """The events that ``--json`` wrote."""
-        return [event for event in self._lines if not event.keys() & {"@lost", "@stats"}]
+        return [event for event in self._lines if not event.keys() & {"@hook", "@lost", "@stats"}]
 
     def marks(self, name: str) -> list[dict[str, Any]]:
         """What the marks of one name say that ``--json`` wrote."""

@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 from ecli_schemas.model import (
     FACTS,
     FORMAT_VERSION,
+    Alternative,
     Behaviour,
     Build,
     Doc,
     EventType,
     Export,
+    Hook,
+    HookProgram,
     MapBehaviour,
     MapSpec,
     Member,
@@ -148,6 +151,25 @@ def exports(draw: st.DrawFn, map_names: list[str]) -> tuple[Export, ...]:
     return tuple([Export(name, draw(types)) for name in chosen])
 
 
+@st.composite
+def hooks(draw: st.DrawFn) -> tuple[Hook, ...]:
+    """Draw hooks; no program is in two of them."""
+    free = iter(draw(st.lists(names, unique=True, min_size=8, max_size=8)))
+    targets = st.lists(names, max_size=3).map(tuple)
+
+    def alternative() -> Alternative:
+        count = draw(st.integers(1, 2))
+        programs = tuple([HookProgram(next(free), draw(targets)) for _ in range(count)])
+        return Alternative(programs[0].name, programs)
+
+    return tuple(
+        [
+            Hook(name, tuple([alternative() for _ in range(draw(st.integers(1, 2)))]), draw(st.booleans()))
+            for name in draw(st.lists(names, unique=True, max_size=2))
+        ]
+    )
+
+
 elves = st.binary(max_size=64).map(lambda data: b"\x7fELF" + data)
 
 
@@ -178,6 +200,7 @@ def packages(draw: st.DrawFn) -> Package:
         meanings=draw(
             st.dictionaries(texts, st.dictionaries(texts, st.dictionaries(texts, texts, max_size=1), max_size=2), max_size=2)
         ),
+        hooks=draw(hooks()),
         behaviour=draw(st.none() | behaviours),
         build=draw(st.none() | builds),
         format=FORMAT_VERSION,

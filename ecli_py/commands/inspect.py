@@ -16,6 +16,8 @@ from ecli_schemas.read import read_package
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from ecli_schemas.model import Package
 
 
@@ -25,7 +27,7 @@ def main(words: list[str]) -> int:
         "ecli-py inspect",
         "Show what a package is and what it can do, read from its object. Nothing is loaded; no privileges are needed.",
     )
-    parser.add_argument("package", metavar="PACKAGE", help="file, or - for standard input")
+    parser.add_argument("package", metavar="PACKAGE", help="file, or - for standard input; a Wasm module, too")
     parser.add_argument("--arch", metavar="ARCH", help="machine whose object is shown or written (default: this one)")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="one JSON object instead of text")
@@ -34,6 +36,8 @@ def main(words: list[str]) -> int:
     )
     arguments = parser.parse_args(words)
     data = read_source(arguments.package)
+    if data.startswith(b"\0asm"):
+        return _inspect_module(data, arguments)
     package = _read(data)
     wanted = arguments.arch
     arch, elf = any_object(package) if wanted is None else (wanted, package.object_for(wanted))
@@ -54,6 +58,17 @@ def main(words: list[str]) -> int:
             "what the package says that it can do is not what its object can do",
             "do not run it before somebody you trust has told why, or built it again from its source",
         )
+    return 0
+
+
+def _inspect_module(data: bytes, arguments: Namespace) -> int:
+    """Show what a Wasm module asks for."""
+    from ecli_py.module_inspection import inspect_module, module_text
+
+    if arguments.object is not None or arguments.arch is not None:
+        raise EcliError("a Wasm module has no object that could be written or chosen", "leave --object and --arch out")
+    document = inspect_module(data)
+    write_out(json.dumps(document, indent=2) + "\n" if arguments.json else module_text(document, arguments.package))
     return 0
 
 

@@ -10,8 +10,10 @@ from ecli_py.output import Clock, Output
 from ecli_py.render.plain import one_line
 from ecli_py.replay import Replay
 from ecli_py.report import warn
-from ecli_py.showing import OUTPUT_OPTIONS, closing_line, make_format, parse_count, warn_of_full_buffers
-from ecli_runtime.recording import MAX_BODY_SIZE_BYTES, Loss
+from ecli_py.showing import OUTPUT_OPTIONS, closing_lines, make_format, parse_count, say_lost, warn_of_full_buffers
+from ecli_runtime.recording import Loss, MapLoss
+from ecli_runtime.recording_content import MAX_NAMES_SIZE, RecordedStacks, names_size
+from ecli_runtime.recording_format import MAX_BODY_SIZE_BYTES, MAX_STACK_ENTRIES
 from ecli_runtime.stream import Readings
 
 TYPE_CHECKING = False
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ecli_py.output import Format
+    from ecli_runtime.decode.stacks import Stacks
     from ecli_runtime.recording import RecordedRun
     from ecli_runtime.stream import Chunk, Source
 
@@ -43,21 +46,32 @@ def main(words: list[str]) -> int:
         for run in replay.runs():
             sys.stderr.write(f"{_title(run)}\n")
             shown, left_out = _show(run, form, limit)
-            stats = run.stats.replace(events=shown, filtered=left_out)
+            stats = run.stats
+            maps = tuple(each.replace(filtered=left_out.get(each.name, 0)) for each in stats.maps)
+            stats = stats.replace(events=shown, filtered=sum(left_out.values()), maps=maps)
             warn_of_full_buffers(stats)
-            sys.stderr.write(closing_line(stats, form.where is not None))
+            sys.stderr.write(closing_lines(stats, form.where is not None))
             limit = max(limit - shown, 0) if limit >= 0 else limit
             if not limit:
                 break
     return 0
 
 
-def _show(run: RecordedRun, form: Format, limit: int) -> tuple[int, int]:
-    """Show up to a number of events of a run, negative for all; return how many there were, and how many a filter left out."""
+def _show(run: RecordedRun, form: Format, limit: int) -> tuple[int, dict[str, int]]:
+    """Show up to a number of events of a run, negative for all.
+
+    Returns:
+        How many there were, and how many a filter left out of each map.
+    """
     whole = _Whole(run)
     output = Output(run.sources, form, _clock(run), lambda: whole.taken_at)
-    shown = left_out = 0
+    shown = 0
+    left_out: dict[str, int] = {}
     for chunk in whole.chunks():
+        if isinstance(chunk, MapLoss):
+            if mark := say_lost(chunk.map, chunk.count, chunk.why, form.kind == "json"):
+                output.write(mark)
+            continue
         if isinstance(chunk, Loss):
             warn(_describe(chunk))
             continue
@@ -65,7 +79,9 @@ def _show(run: RecordedRun, form: Format, limit: int) -> tuple[int, int]:
         if lines:
             output.write(lines)
         shown += count
-        left_out += output.left_out
+        if output.left_out:
+            name = chunk.source.name
+            left_out[name] = left_out.get(name, 0) + output.left_out
         if shown == limit:
             break
     if last := output.finish():
@@ -84,35 +100,45 @@ class _Whole:
         self._run = run
         self.taken_at = run.taken_at
 
-    def chunks(self) -> Iterator[Chunk | Loss]:
+    def chunks(self) -> Iterator[Chunk | MapLoss | Loss]:
         """Yield them; errors as those of the run."""
         parts: list[tuple[bytes, bytes]] = []
         source: Source | None = None
+        stacks: Stacks | None = None
+        size = 0
         for chunk in self._run.chunks():
             taken_at = self._run.taken_at
             if source is not None:
                 at_once = abs(taken_at - self.taken_at) < _SAME_READING_S
                 if isinstance(chunk, Readings) and chunk.source is source and at_once:
                     parts += chunk.entries
-                    if _is_full(chunk) and len(parts) < _MAX_ENTRIES:
+                    stacks = _joined(stacks, chunk.stacks)
+                    size += names_size(chunk)
+                    if _is_full(chunk) and len(parts) < _MAX_ENTRIES and size < MAX_NAMES_SIZE:
                         continue
-                    chunk = Readings(source, parts)  # noqa: PLW2901  of which it was the last part
+                    chunk = Readings(source, parts, stacks)  # noqa: PLW2901  of which it was the last part
                 else:
-                    yield Readings(source, parts)
+                    yield Readings(source, parts, stacks)
                 source = None
             elif isinstance(chunk, Readings) and _is_full(chunk):
-                source, parts = chunk.source, list(chunk.entries)
+                source, parts, stacks, size = chunk.source, list(chunk.entries), chunk.stacks, names_size(chunk)
                 self.taken_at = taken_at
                 continue
             self.taken_at = taken_at
             yield chunk
         if source is not None:
-            yield Readings(source, parts)
+            yield Readings(source, parts, stacks)
+
+
+def _joined(first: Stacks | None, second: Stacks | None) -> Stacks | None:
+    return first.joined(second) if isinstance(first, RecordedStacks) and isinstance(second, RecordedStacks) else first
 
 
 def _is_full(readings: Readings) -> bool:
     """Tell whether a part of a reading is as large as they get, so that more of it may follow."""
     entries = readings.entries
+    if readings.stacks is not None:
+        return len(entries) == MAX_STACK_ENTRIES
     return bool(entries) and len(entries) * sum(map(len, entries[0])) > MAX_BODY_SIZE_BYTES // 8
 
 

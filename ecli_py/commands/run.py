@@ -7,7 +7,7 @@ import sys
 
 from ecli_py.arguments import Arguments
 from ecli_py.report import UsageError, printable, warn
-from ecli_py.showing import OUTPUT_OPTIONS, LossWatch, closing_line, make_format, parse_count, warn_of_full_buffers
+from ecli_py.showing import OUTPUT_OPTIONS, LossWatch, closing_lines, make_format, parse_count, warn_of_full_buffers
 from ecli_py.source import parse_package, read_source
 from ecli_runtime.errors import OptionError
 from ecli_runtime.globals import is_bool, kind_of_value, parse_value
@@ -18,7 +18,7 @@ from ecli_schemas.errors import EcliError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
     from typing import Protocol
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ecli_py.control.server import ControlServer
     from ecli_py.output import Output
     from ecli_py.overhead import Measuring
+    from ecli_py.sink import Sink
     from ecli_py.tool import Tool
     from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.recorder import RunInfo
@@ -48,6 +49,22 @@ else:
 _RUN_OPTIONS = "options of ecli-py run"  # heading in the help
 _AT_THE_END = "end"  # --stats without an interval
 _STATUS_LOSS = 3
+_WASM = b"\0asm"
+# What is said to ecli-py of a Wasm module, before it on the command line.
+_MODULE_OPTIONS = (
+    "package",
+    "rest",
+    "attach",
+    "iface",
+    "cgroup",
+    "pid",
+    "binary",
+    "kernel_btf",
+    "token",
+    "duration",
+    "keep_privileges",
+    "verbose",
+)
 
 
 def main(words: list[str]) -> int:
@@ -66,6 +83,8 @@ def main(words: list[str]) -> int:
     arguments = command.parse(words)
     log.set_verbose(arguments.verbose)
     data = read_source(arguments.package)
+    if data.startswith(_WASM):
+        return _run_module(data, arguments)
     package = parse_package(data, arguments.object)
     with _open(package, arguments) as opened:
         duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
@@ -80,6 +99,7 @@ def main(words: list[str]) -> int:
         opened.interval_ms = None if arguments.interval is None else parse_interval_ms(arguments.interval)
         loading = opened.load(_attach_options(arguments))  # in the background: what follows is done meanwhile, importing included
         from ecli_py.output import Output, running_clock
+        from ecli_py.sink import Sink
         from ecli_py.tool import start_tool
 
         output = Output(loading.sources, make_format(arguments), running_clock())
@@ -90,20 +110,43 @@ def main(words: list[str]) -> int:
         with _Control(arguments, opened.package.name) as control, start_tool(loading, latency_ms, measuring is not None) as tool:
             stop.end(tool)
             rounds, limit = tool.rounds(duration_s), -1 if count is None else count
-            watches: list[Watch] = [LossWatch(lambda: tool.stats, bool(arguments.json)), *control.start(tool)]
+            sink = Sink(tool, output.write)
+            others: list[Watch] = [*control.start(tool)]
+            if tool.hooks:
+                from ecli_py.hooks import HookReport
+
+                others.append(HookReport(tool.hooks, bool(arguments.json), arguments.verbose))
             if measuring is not None:
-                watches.append(measuring.watch(tool))
+                others.append(measuring.watch(tool, lambda: sink.waited_s))
+
+            def watches(note: Callable[[str, str, int], object] | None = None) -> list[Watch]:
+                return [LossWatch(lambda: tool.stats, bool(arguments.json), note), *others]
+
             if info is None:
                 _settle(tool, output, arguments)
-                _show(tool, output, rounds, limit, watches)
+                _show(tool, output, sink, rounds, limit, watches())
             else:
                 from ecli_runtime.recorder import Recorder
 
                 with Recorder(arguments.record, info, lambda: tool.stats, warn) as recorder:
                     _settle(tool, output, arguments)
-                    _show(tool, output, recorder.tee(rounds), limit, watches)
+                    _show(tool, output, sink, recorder.tee(rounds), limit, watches(recorder.note_loss))
             stats = tool.stats
     return _STATUS_LOSS if arguments.fail_on_loss and (stats.lost or stats.undecoded) else 0
+
+
+def _run_module(data: bytes, arguments: Values) -> int:
+    """Run a Wasm module; all words behind it are its own."""
+    from ecli_py.modules import reject_options, run_module
+    from ecli_runtime.attach.options import AttachOptions
+    from ecli_runtime.wasm.controller.objects import Loading
+
+    given = (name for name, value in vars(arguments).items() if value is not None and name not in _MODULE_OPTIONS)
+    reject_options([f"--{name.replace('_', '-')}" for name in given])
+    duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
+    words = [arguments.package, *arguments.rest]
+    loading = Loading(_attach_options(arguments) or AttachOptions(), arguments.kernel_btf, arguments.token)
+    return run_module(data, words, loading, duration_s)
 
 
 def _check_pin(arguments: Values) -> None:
@@ -232,7 +275,10 @@ def _add_run_options(command: Arguments) -> None:
         ("--pin", {"metavar": "DIR", "help": "pin links and maps there, in a BPF file system: they outlive the run"}),
         ("--keep-privileges", {"action": "store_true", "help": "do not give up all capabilities when the programs are attached"}),
         ("--kernel-btf", {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),
-        ("--verbose", {"action": "store_true", "help": "show what libbpf and the verifier say"}),
+        (
+            "--verbose",
+            {"action": "store_true", "help": "show what libbpf and the verifier say, and why alternatives are passed over"},
+        ),
     ):
         if flag not in command.flags:
             command.add_option(_RUN_OPTIONS, flag, **settings)
@@ -435,7 +481,9 @@ def _settle(tool: Tool, output: Output, arguments: Values) -> None:
             warn(f"privileges are kept: {error.strerror}")
 
 
-def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: int, watches: Sequence[Watch]) -> None:
+def _show(
+    tool: Tool, output: Output, sink: Sink, rounds: Iterator[Iterator[Chunk]], limit: int, watches: Sequence[Watch]
+) -> None:
     gc.freeze()
     gc.enable()
     # From this line on nothing is missed: a script that waits for it may start what it wants to see.
@@ -453,9 +501,10 @@ def _show(tool: Tool, output: Output, rounds: Iterator[Iterator[Chunk]], limit: 
                 break
         lines += [watch.look() for watch in watches]
         if any(lines):
-            output.write(b"".join(lines))
+            sink.write(b"".join(lines))
         if not limit:
             break
+    tool.detach_all()  # so that nothing is lost any more between what is said of that now and then
     output.write(output.finish() + b"".join([watch.end() for watch in watches]))
     warn_of_full_buffers(tool.stats)
-    sys.stderr.write(closing_line(tool.stats, output.filters))
+    sys.stderr.write(closing_lines(tool.stats, output.filters))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from ecli_py.marks import loss_mark_schema, usage_mark_schema
+from ecli_py.marks import hook_mark_schema, loss_mark_schema, usage_mark_schema
 from ecli_py.output import tags_of
 from ecli_py.parser import Parser
 from ecli_py.report import write_out
@@ -40,6 +40,8 @@ def main(words: list[str]) -> int:
     may_be_missing = [source.name for source in sources if source.sample is None]
     if may_be_missing:
         events.append(loss_mark_schema(may_be_missing))
+    if package.hooks:
+        events.append(hook_mark_schema(package.hooks))
     document = {"$schema": DIALECT, "title": package.name, "anyOf": [*events, usage_mark_schema()]}
     write_out(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     return 0

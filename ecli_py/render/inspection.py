@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 # Each fact in the words of somebody who is asked to let the program run.
-_FACTS = {
+FACT_WORDS = {
     "writes_user_memory": "can write to the memory of processes",
     "sends_signals": "can send signals to processes, so end them",
     "overrides_returns": "can change what functions return",
@@ -97,7 +97,9 @@ def _warning(document: dict[str, Any], style: _Style) -> Iterator[list[str]]:
 def _sections(document: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     where = "" if document["verified"] else " (as the package says: this machine cannot open its object)"
     yield f"What it can do{where}", list(_behaviour(document["behaviour"]))
-    yield "Programs", list(_programs(document["programs"]))
+    yield "Programs", list(_programs(document["programs"], document["hooks"]))
+    if document["hooks"]:
+        yield "Hooks: the first alternative that is possible serves", list(_hooks(document["hooks"]))
     yield "Maps", list(_maps(document["maps"]))
     yield "Options", list(_options(document["options"]))
     yield "Events", list(_events(document["events"], {each["name"]: each for each in document["maps"]}))
@@ -110,7 +112,7 @@ def _behaviour(behaviour: dict[str, Any]) -> Iterator[str]:
     if behaviour["only_observes"]:
         yield "  It only observes: it changes nothing outside of its own maps."
     for fact, shown in facts.items():
-        text = _FACTS.get(fact, one_line(fact))
+        text = FACT_WORDS.get(fact, one_line(fact))
         yield from _wrapped(f"* {text}: {_list(shown)}", "  ", "    ")
     for word, names in (("helpers called", behaviour["helpers"]), ("kernel functions called", behaviour["kfuncs"])):
         if names:
@@ -121,18 +123,34 @@ def _list(names: Iterable[str]) -> str:
     return ", ".join(map(one_line, names))
 
 
-def _programs(programs: list[dict[str, Any]]) -> Iterator[str]:
+def _programs(programs: list[dict[str, Any]], hooks: list[dict[str, Any]]) -> Iterator[str]:
     rows = [("NAME", "TYPE", "ATTACHES TO")]
+    tried = [hook["alternatives"] for hook in hooks if hook["optional"] or len(hook["alternatives"]) > 1]
+    hooked = {one["name"] for alternatives in tried for each in alternatives for one in each["programs"]}
     for each in programs:
         said = ", ".join(f"{name} {value}" for name, value in each["attach"].items())
         section = (
             each["section"].lstrip("?")
             + (f" ({said})" if said else "")
-            + ("" if each["autoload"] else " (not loaded by default)")
+            + ("" if each["autoload"] or each["name"] in hooked else " (not loaded by default)")
         )
         rows.append((one_line(each["name"]), one_line(each["type"]), one_line(section)))
     if programs:
         yield from columns(rows)
+
+
+def _hooks(hooks: list[dict[str, Any]]) -> Iterator[str]:
+    for hook in hooks:
+        yield "  " + one_line(hook["name"]) + (" (optional)" if hook["optional"] else "")
+        for number, each in enumerate(hook["alternatives"], 1):
+            programs = [_with_targets(one) for one in each["programs"]]
+            alternative = "" if [each["name"]] == [one["name"] for one in each["programs"]] else f"{each['name']}: "
+            yield from _wrapped(one_line(f"{number}. {alternative}{', '.join(programs)}"), "    ", "       ")
+
+
+def _with_targets(program: dict[str, Any]) -> str:
+    name: str = program["name"]
+    return name + (f" (else at {', else '.join(program['targets'])})" if program["targets"] else "")
 
 
 def _maps(maps: list[dict[str, Any]]) -> Iterator[str]:

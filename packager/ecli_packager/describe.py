@@ -13,6 +13,7 @@ from ecli_packager.comments import Comment, comment_at, head_comment
 from ecli_packager.ctypes_text import member_text, type_text
 from ecli_packager.dwarf import Declarations
 from ecli_packager.errors import CompileError
+from ecli_packager.hooks import hooks_of
 from ecli_packager.layout import layout
 from ecli_packager.meanings import Meanings
 from ecli_packager.names import find_type
@@ -28,7 +29,7 @@ from ecli_runtime.opening import LOST_SUFFIX
 from ecli_schemas.annotations import ANNOTATIONS
 from ecli_schemas.checks import Mismatch
 from ecli_schemas.dialects import ATTACH_NUMBERS, ATTACH_OBJECTS
-from ecli_schemas.model import Doc, EventType, Export, MapSpec, Member, Option, Package, ProgramSpec, Sample, StackTrace
+from ecli_schemas.model import Doc, EventType, Export, Hook, MapSpec, Member, Option, Package, ProgramSpec, Sample, StackTrace
 
 if TYPE_CHECKING:
     from typing import Any
@@ -138,6 +139,8 @@ def describe(
         stacks = any(each.type == STACK_TRACE_MAP_TYPE for each in opened.maps)
         specs = tuple(_map_spec(each, btf, comments[each.name], samples, stacks) for each in opened.maps)
         meanings = Meanings(declared, sources)
+        program_comments = {each.name: sources.comment(declared, each.name) for each in opened.programs}
+        hooks = hooks_of(opened.programs, program_comments, declared)
         return Package(
             name=name,
             object_name=object_name,
@@ -145,12 +148,13 @@ def describe(
             doc=_doc(btf, data, declared, sources),
             options=tuple(option for option in _options(opened, declared, sources) if option.name not in found),
             maps=specs,
-            programs=tuple(_program_spec(program, sources.comment(declared, program.name)) for program in opened.programs),
+            programs=tuple(_program_specs(opened.programs, program_comments, hooks)),
             exports=tuple(
                 Export(map_name, tuple(_event_type(btf, each, meanings) for each in names)) for map_name, names in types.items()
             ),
             meanings=dict(_of_sampled(opened.maps, specs, btf, meanings)),
             results=found,
+            hooks=hooks,
             format=1,
         )
 
@@ -278,9 +282,14 @@ def _map_spec(each: OpenMap, btf: Btf, comment: Comment, samples: frozenset[str]
     return MapSpec(each.name, each.ident, mmaped=bool(each.data_section), sample=sample, stack_trace=stack_trace)
 
 
-def _program_spec(program: Program, comment: Comment) -> ProgramSpec:
-    attach = {word: _annotation(comment, word) for word in _ATTACH_WORDS if word in comment.annotations}
-    return ProgramSpec(program.name, program.section, attach=attach)
+def _program_specs(programs: Sequence[Program], comments: Mapping[str, Comment], hooks: Sequence[Hook]) -> Iterator[ProgramSpec]:
+    """Yield the programs; of those that are alternatives only the last choice: upstream attaches all that there are."""
+    spared = {program.name for hook in hooks for each in hook.alternatives[:-1] for program in each.programs}
+    for program in programs:
+        comment = comments[program.name]
+        attach = {word: _annotation(comment, word) for word in _ATTACH_WORDS if word in comment.annotations}
+        if attach or program.name not in spared:
+            yield ProgramSpec(program.name, program.section, attach=attach)
 
 
 def _of_sampled(

@@ -19,6 +19,8 @@ __all__ = [
     "TargetError",
     "UnsupportedFeatureError",
     "VerifierError",
+    "WasmError",
+    "WasmTrapError",
     "WhereError",
 ]
 
@@ -74,6 +76,24 @@ class SnapshotError(EcliError):
 
 class TargetError(EcliError):
     """What a program shall be attached to is not said, or is nothing that it can be attached to."""
+
+
+class WasmError(EcliError):
+    """A Wasm module cannot be used, or did what it must not."""
+
+
+class WasmTrapError(WasmError):
+    """A Wasm module trapped: it did what Wasm forbids, or used up what it may use.
+
+    Args:
+        message: Why.
+        backtrace: The functions that it was in, one a line, the innermost first; empty if that is not known.
+        hint: What to try next.
+    """
+
+    def __init__(self, message: str, backtrace: str = "", hint: str = "") -> None:
+        super().__init__(message + (f"\n{backtrace}" if backtrace else ""), hint)
+        self.backtrace = backtrace
 
 
 class UnsupportedFeatureError(EcliError):

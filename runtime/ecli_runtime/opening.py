@@ -7,20 +7,21 @@ import sys
 
 from ecli_runtime.attach import prepare
 from ecli_runtime.background import Background
-from ecli_runtime.errors import BtfError, OptionError, UnsupportedFeatureError
+from ecli_runtime.errors import BtfError, LibbpfError, OptionError, UnsupportedFeatureError
 from ecli_runtime.globals import KCONFIG, find_globals, is_settable, pack_value
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenObject
 from ecli_schemas.errors import PackageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Any
 
     from typing_extensions import Self
 
     from ecli_runtime.attach import Plan
+    from ecli_runtime.attach.alternatives import Failures
     from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.globals import Global
     from ecli_runtime.kernel_btf import AsFile
@@ -65,6 +66,7 @@ class OpenSession:
         self.chosen: dict[str, Json] = {}
         self.page_counts: dict[str, int] = {}
         self._loading: LoadingSession | None = None
+        self._kernel_btf, self._token = kernel_btf, token
         self._kernel_types: AsFile | None = None
         if kernel_btf is None and package.kernel_btf:
             from ecli_runtime.kernel_btf import own_types
@@ -196,9 +198,38 @@ class OpenSession:
         Raises:
             TargetError: A program has no target, or one that it cannot be attached to.
         """
-        hooks = prepare(self._object, self.package, attach, self._has_sources())
-        self._loading = LoadingSession(self, self._object, list(self._globals.values()), hooks)
+        return self._load(attach, {})
+
+    def _load(self, attach: AttachOptions | None, failures: Failures) -> LoadingSession:
+        hooks = prepare(self._object, self.package, attach, self._has_sources(), failures)
+
+        def following(error: LibbpfError) -> LoadingSession | None:
+            return self._load_another(attach, failures, hooks, error)
+
+        self._loading = LoadingSession(self, self._object, list(self._globals.values()), hooks, following)
         return self._loading
+
+    def _load_another(
+        self, attach: AttachOptions | None, failures: Failures, hooks: Plan, error: LibbpfError
+    ) -> LoadingSession | None:
+        """Begin to load with another alternative where one could not be loaded or attached; ``None`` if there is none."""
+        from ecli_runtime.attach.alternatives import after_failure
+
+        failure = after_failure(error, hooks, self._object.programs)
+        if failure is None or failure[0] in failures:
+            return None
+        again = OpenSession(self.package, self._kernel_btf, self._token)
+        try:
+            again.raw, again.interval_ms, again.page_counts = self.raw, self.interval_ms, self.page_counts
+            for name, value in self.chosen.items():
+                again.set(name, value)
+            for before, each in zip(self._object.maps, again._object.maps, strict=True):
+                if each.max_entries != before.max_entries:
+                    each.set_max_entries(before.max_entries)
+            return again._load(attach, {**failures, failure[0]: failure[1]})
+        except BaseException:
+            again.close()
+            raise
 
     def _has_sources(self) -> bool:
         sampled = any(spec.sample is not None for spec in self._maps.values())
@@ -230,7 +261,14 @@ class LoadingSession:
     Made by :meth:`OpenSession.load`. Starting it hands the object over to a :class:`~ecli_runtime.session.Session`.
     """
 
-    def __init__(self, opened: OpenSession, unloaded: OpenObject, variables: list[Global], hooks: Plan) -> None:
+    def __init__(
+        self,
+        opened: OpenSession,
+        unloaded: OpenObject,
+        variables: list[Global],
+        hooks: Plan,
+        following: Callable[[LibbpfError], LoadingSession | None],
+    ) -> None:
         self.package = opened.package
         self._make_sources = opened.sources
         self._release = opened.release_kernel_types
@@ -239,6 +277,7 @@ class LoadingSession:
         self._object = unloaded
         self._variables = variables
         self._hooks = hooks
+        self._following = following
         self._loaded: LoadedObject | None = None
         self._switch_interval_s = sys.getswitchinterval()
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
@@ -281,6 +320,8 @@ class LoadingSession:
     def start(self, latency_ms: float = DEFAULT_LATENCY_MS) -> Session:
         """Wait until it is loaded, and attach. This object is used up, whether it succeeds or not.
 
+        Where a program of a hook with alternatives could not be loaded or attached, it is all done again with another one.
+
         Args:
             latency_ms: How late an event may be shown while others keep coming; a lone one is shown at once. 0 saves no work.
 
@@ -289,6 +330,18 @@ class LoadingSession:
             PackageError: As :meth:`OpenSession.sources`.
             ValueError: It was started or closed before.
         """
+        loading = self
+        while True:
+            try:
+                return loading._start(latency_ms)
+            except LibbpfError as error:
+                following = loading._following(error) if loading.package.hooks else None
+                if following is None:
+                    raise
+            following._sources = loading._sources
+            loading = following
+
+    def _start(self, latency_ms: float) -> Session:
         from ecli_runtime.session import Session  # here, since libbpf is loading meanwhile
 
         try:
@@ -330,8 +383,10 @@ def _match_maps(package: Package, maps: list[OpenMap]) -> Mapping[str, MapSpec]:
 
 
 def _check_programs(package: Package, names: list[str]) -> None:
-    for index, spec in enumerate(package.programs):
-        if spec.name not in names:
-            path = f"$.meta.bpf_skel.progs[{index}].name"
+    said = [(spec.name, f"$.meta.bpf_skel.progs[{index}].name") for index, spec in enumerate(package.programs)]
+    for index, hook in enumerate(package.hooks):
+        said += [(one.name, f"$.ecli.hooks[{index}]") for each in hook.alternatives for one in each.programs]
+    for name, path in said:
+        if name not in names:
             known = ", ".join(names) or "none"
-            raise PackageError(f"the object has no program {spec.name!r}", path, f"programs in the object: {known}")
+            raise PackageError(f"the object has no program {name!r}", path, f"programs in the object: {known}")

@@ -74,6 +74,11 @@ def hint_for_missing(absent: Iterable[str]) -> str:
     return f"{advice_for_missing(absent)}; `ecli-py doctor` shows what there is"
 
 
+def is_in_user_namespace() -> bool:
+    """Tell whether this is not the first user namespace: root is then nobody to the kernel, but for what a BPF token grants."""
+    return read_text("/proc/self/uid_map").split() != ["0", "0", "4294967295"]
+
+
 def advice_for_refusal(types: Iterable[int] = ()) -> str:
     """Return what to try when the kernel refuses with EPERM: to become root, or what refuses even root.
 
@@ -83,7 +88,7 @@ def advice_for_refusal(types: Iterable[int] = ()) -> str:
     absent = missing(needed_for(types))
     if absent:
         return advice_for_missing(absent)
-    if read_text("/proc/self/uid_map").split() != ["0", "0", "4294967295"]:
+    if is_in_user_namespace():
         return (
             "root of a user namespace (a container) may not do this: run it outside, in a privileged container, or with "
             "--token PATH of a bpffs that delegates it"

@@ -16,38 +16,45 @@ from contextlib import suppress
 
 from ecli_runtime.errors import RecordingError
 from ecli_runtime.read.run import Run
-from ecli_runtime.recording import (
+from ecli_runtime.recording import read_digest
+from ecli_runtime.recording_content import STACK_TRACE_MEMBERS
+from ecli_runtime.recording_format import (
     DOCUMENT_SIZE,
     FLAG_MIXED,
     HEADER_SIZE,
     ITEM,
+    ITEM_LOSS,
     ITEM_READINGS,
     ITEM_SAMPLES,
+    ITEM_STACKS,
     KIND_DATA,
     KIND_END,
     KIND_RUN,
+    LOST_COUNT,
     MAGIC,
     MAX_BODY_SIZE_BYTES,
+    MAX_STACK_ENTRIES,
     NO_TYPE,
     STATE,
     TOTALS,
     make_block,
     parse_header,
-    read_digest,
+    stack_digest,
 )
-from ecli_runtime.stream import Samples, Stats, TextLines
+from ecli_runtime.stream import REASONS, Samples, Stats, TextLines
 from ecli_schemas.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Any
 
     from typing_extensions import Self
 
     from ecli_runtime.btf import Btf
-    from ecli_runtime.stream import Chunk, Readings, Source
+    from ecli_runtime.decode.stacks import Frame
+    from ecli_runtime.stream import Chunk, MapStats, Readings, Source
     from ecli_schemas.model import Json
 
 # A block is written when it has this size, or is this old: a run comes by at least ten times a second, so none waits longer
@@ -102,6 +109,9 @@ class Recorder:
         self._parts: list[bytes] = []
         self._size_bytes = self._event_count = self._begun_ns = 0
         self._unrecorded = 0
+        self._losses: dict[tuple[int, int], int] = {}  # in the block that is being made, by source and reason
+        # What the block that is being made says of stacks, by source, type and what the stack is known by.
+        self._told: dict[tuple[int, int, int, bytes], Sequence[Frame] | None] = {}
         self._failing = ""
         try:
             self._write(KIND_RUN, _describe(info))
@@ -127,34 +137,86 @@ class Recorder:
             for run in _divide_run(chunk.run):
                 flags = FLAG_MIXED if run.mixed else 0
                 header = ITEM.pack(ITEM_SAMPLES, flags, number, kind, run.length, run.stride, run.count, now_ns)
-                self._put(now_ns, run.live, header, run.data)
+                stacks = () if chunk.stacks is None else self._stack_items(chunk, chunk.stacks.keys(), number, kind, now_ns)
+                self._put(now_ns, run.live, *stacks, header, run.data)
         else:
             for entries in _divide_readings(chunk):
                 key_size, value_size = (len(part) for part in entries[0]) if entries else (0, 0)
                 header = ITEM.pack(ITEM_READINGS, 0, number, NO_TYPE, key_size, value_size, len(entries), now_ns)
-                self._put(now_ns, len(entries), header, *(part for entry in entries for part in entry))
+                stacks = ()
+                if chunk.stacks is not None:
+                    known_by = [(member, key) for key, _value in entries for member in (0, 1)]
+                    stacks = self._stack_items(chunk, known_by, number, NO_TYPE, now_ns)
+                self._put(now_ns, len(entries), *stacks, header, *(part for entry in entries for part in entry))
         return chunk
+
+    def _stack_items(
+        self, chunk: Samples | Readings, known_by: Iterable[tuple[int, bytes]], number: int, kind: int, now_ns: int
+    ) -> tuple[bytes, ...]:
+        """Return header and data of what says how stacks are called that this block has not told yet, if there are any."""
+        assert chunk.stacks is not None
+        numbers: dict[Frame, int] = {}
+        stacks: list[list[Any]] = []
+        comms: dict[str, str] = {}
+        for member, key in known_by:
+            frames = chunk.stacks.frames(member, key)
+            digest = stack_digest(key)
+            told = (number, kind, member, digest)
+            if self._told.get(told, ()) == frames and told in self._told:
+                continue
+            self._told[told] = frames
+            indexes = None if frames is None else [numbers.setdefault(frame, len(numbers)) for frame in frames]
+            stacks.append([member, digest.hex(), indexes])
+            if kind == NO_TYPE:
+                comms[digest.hex()] = chunk.stacks.comm(key)
+        if not stacks:
+            return ()
+        data = json.dumps({"frames": list(numbers), "stacks": stacks, "comms": comms}, separators=(",", ":")).encode()
+        return ITEM.pack(ITEM_STACKS, 0, number, kind, len(data), 0, 1, now_ns), data
+
+    def note_loss(self, map_name: str, why: str, count: int) -> None:
+        """Record that samples of a map are missing, here in the stream.
+
+        Args:
+            map_name: Name of the map.
+            why: One of :data:`~ecli_runtime.stream.REASONS`.
+            count: How many, on top of what was noted before.
+        """
+        self._put_loss((self._source_numbers[map_name], REASONS.index(why)), min(count, _MAX_COUNT))
+
+    def _put_loss(self, known_by: tuple[int, int], count: int) -> None:
+        now_ns = time.monotonic_ns()
+        self._losses[known_by] = min(self._losses.get(known_by, 0) + count, _MAX_COUNT)
+        header = ITEM.pack(ITEM_LOSS, 0, *known_by, LOST_COUNT.size, 0, 1, now_ns)
+        self._keep(now_ns, 0, header, LOST_COUNT.pack(count))
 
     def _put(self, now_ns: int, event_count: int, *parts: bytes) -> None:
         size_bytes = sum(map(len, parts))
         if size_bytes > MAX_BODY_SIZE_BYTES // 2:  # a single sample of several megabytes
             self._unrecorded += event_count
             return
-        if not self._parts:
-            self._begun_ns = now_ns
-        self._parts += parts
-        self._size_bytes += size_bytes
-        self._event_count += event_count
+        self._keep(now_ns, event_count, *parts)
         if self._size_bytes >= _BLOCK_SIZE_BYTES:
             self._flush()
 
+    def _keep(self, now_ns: int, event_count: int, *parts: bytes) -> None:
+        if not self._parts:
+            self._begun_ns = now_ns
+        self._parts += parts
+        self._size_bytes += sum(map(len, parts))
+        self._event_count += event_count
+
     def _flush(self) -> None:
         body, event_count = b"".join(self._parts), self._event_count
-        self._parts, self._size_bytes, self._event_count = [], 0, 0
+        losses = self._losses
+        self._parts, self._size_bytes, self._event_count, self._losses = [], 0, 0, {}
+        self._told.clear()
         try:
             self._write(KIND_DATA, body)
         except OSError as error:
             self._unrecorded += event_count
+            for known_by, count in losses.items():  # events are gone, but not that some were lost
+                self._put_loss(known_by, count)
             if not self._failing:
                 self._warn(f"cannot write to {self._path}: {error.strerror}; events are not recorded until that works again")
             self._failing = error.strerror or str(error)
@@ -192,13 +254,19 @@ class Recorder:
             self._flush()
         stats = self._stats()
         try:
-            self._write(KIND_END, TOTALS.pack(stats.events, stats.received, stats.occupancy, stats.seconds))
+            totals = TOTALS.pack(stats.events, stats.received, stats.occupancy, stats.seconds)
+            self._write(KIND_END, totals + self._describe_maps(stats))
             _sync(self._fd)
         except OSError as error:
             self._failing = error.strerror or str(error)
         finally:
             os.close(self._fd)
             self._fd = -1
+
+    def _describe_maps(self, stats: Stats) -> bytes:
+        by_name = {each.name: each for each in stats.maps}
+        maps = [_describe_map(by_name[name]) if name in by_name else None for name in self._source_numbers]
+        return json.dumps({"maps": maps}, separators=(",", ":")).encode()
 
     def __enter__(self) -> Self:
         return self
@@ -299,7 +367,7 @@ def _divide_run(run: Run) -> Iterator[Run]:
 def _divide_readings(readings: Readings) -> Iterator[Sequence[tuple[bytes, bytes]]]:
     entries = readings.entries
     size_bytes = sum(map(len, entries[0])) if entries else 0
-    step = max(_ITEM_SIZE_BYTES // max(size_bytes, 1), 1)
+    step = MAX_STACK_ENTRIES if readings.stacks is not None else max(_ITEM_SIZE_BYTES // max(size_bytes, 1), 1)
     for first in range(0, max(len(entries), 1), step):
         yield entries[first : first + step]
 
@@ -320,8 +388,17 @@ def _describe(info: RunInfo) -> bytes:
     return DOCUMENT_SIZE.pack(len(text)) + text + info.btf.section()
 
 
+def _describe_map(stats: MapStats) -> dict[str, Any]:
+    return {
+        "received": stats.received,
+        "occupancy": min(float(stats.occupancy), 1.0),
+        "size_bytes": stats.size_bytes,
+        "reasons": {why: min(count, _MAX_COUNT) for why, count in stats.reasons},
+    }
+
+
 def _describe_source(source: Source) -> dict[str, Any]:
-    sample = source.sample
+    sample, stacks = source.sample, source.stacks
     return {
         "name": source.name,
         "types": [
@@ -333,6 +410,8 @@ def _describe_source(source: Source) -> dict[str, Any]:
             for ref in source.types
         ],
         "sample": sample and {"interval_ms": sample.interval_ms, "kind": sample.kind, "unit": sample.unit, "clear": sample.clear},
+        "stack_kinds": list(source.stack_kinds),
+        "stack_trace": stacks and {name: getattr(stacks, name) for name in STACK_TRACE_MEMBERS},
         "per_cpu": source.per_cpu,
         "value_size_bytes": source.value_size_bytes,
     }

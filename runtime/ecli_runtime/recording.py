@@ -1,30 +1,58 @@
-"""Recordings of runs, as a stream of blocks: the format, and its reader. ``docs/recording.md`` describes it byte by byte.
+"""Recordings of runs, read as a stream of blocks. ``docs/recording.md`` describes the format byte by byte.
 
 A recording is untrusted input like a package, and may be read on any machine: nothing here needs Linux, libbpf or ctypes.
 """
 
 from __future__ import annotations
 
-import struct
 import sys
 import zlib
 
-from ecli_runtime.btf import Btf
 from ecli_runtime.errors import BtfError, RecordingError
-from ecli_runtime.read.run import HEADER_SIZE_BYTES, Run
-from ecli_runtime.stream import Readings, Samples, Stats, TypeRef, make_source
-from ecli_schemas.json_reader import loads
-from ecli_schemas.model import Sample
+from ecli_runtime.read.run import Run
+from ecli_runtime.recording_content import (
+    RecordedStacks,
+    map_stats,
+    read_document,
+    read_map_stats,
+    read_readings,
+    read_samples,
+    read_sources,
+)
+from ecli_runtime.recording_format import (
+    FLAG_MIXED,
+    HEADER_SIZE,
+    ITEM,
+    ITEM_LOSS,
+    ITEM_READINGS,
+    ITEM_SAMPLES,
+    ITEM_STACKS,
+    KIND_DATA,
+    KIND_END,
+    KIND_RUN,
+    LOST_COUNT,
+    MAGIC,
+    MAX_BODY_SIZE_BYTES,
+    READABLE_VERSIONS,
+    STATE,
+    TOTALS,
+    BlockHeader,
+    Unreadable,
+    field,
+    parse_header,
+    text,
+    unpack,
+)
+from ecli_runtime.stream import REASONS, Samples, Stats
 from ecli_schemas.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any, Protocol, TypeAlias, TypeVar
+    from typing import Protocol, TypeAlias
 
-    from ecli_runtime.stream import Chunk, Source
+    from ecli_runtime.stream import Chunk, MapStats, Readings, Source
 
-    T = TypeVar("T", int, str, bool, list[Any], dict[str, Any])
     Warn: TypeAlias = Callable[[str], object]
 
     class Input(Protocol):
@@ -34,60 +62,32 @@ if TYPE_CHECKING:
             """Return at most so many bytes."""
 
 
-MAGIC = b"\x89ECLI\r\n\x1a"  # as PNG does it: no text, and no longer the same when it was transferred as text
-VERSION = 1
-
-KIND_RUN, KIND_DATA, KIND_END = 1, 2, 3
-
-# Bounds for what one block makes a reader keep.
-MAX_BODY_SIZE_BYTES = 16 << 20
-_MAX_STORED_SIZE_BYTES = MAX_BODY_SIZE_BYTES + (64 << 10)  # zlib adds 5 bytes to 16 KiB that cannot be compressed
-_MAX_DOCUMENT_SIZE_BYTES = 1 << 20
-_MAX_TYPES = 1024
-_MAX_OPS = 1 << 16
-
-HEADER_FIELDS = struct.Struct("<8sBBxxIIII")  # magic, version, kind, run, sequence, size and checksum of what follows
-HEADER_SIZE = HEADER_FIELDS.size + 4  # and the checksum of these
-STATE = struct.Struct("<6Q")  # clocks in nanoseconds: real time, monotonic, boot time; events lost, undecoded, unrecorded
-DOCUMENT_SIZE = struct.Struct("<I")
-ITEM = struct.Struct("<BBHHxxIIIQ")  # kind, flags, source, type, two sizes in bytes, count, monotonic time in nanoseconds
-TOTALS = struct.Struct("<QQdd")  # events shown, received; occupancy, seconds
-
-ITEM_SAMPLES, ITEM_READINGS = 1, 2
-FLAG_MIXED = 1
-NO_TYPE = 0xFFFF
-
 _READ_SIZE_BYTES = 64 << 10
 _MAX_TIME_NS = (1 << 63) - 1
 _NO_RECORDING = "a recording is what `ecli-py run --record FILE` writes"
 
 
-class BlockHeader(Record):
-    """What stands before the body of a block.
+class MapLoss(Record):
+    """What the run noticed at this place to be missing of one map.
 
     Attributes:
-        kind: ``KIND_RUN``, ``KIND_DATA`` or ``KIND_END``.
-        run: Number of the run that the block belongs to.
-        sequence: Number of the block in its run.
-        size_bytes: Of the compressed body, which follows.
-        checksum: CRC-32 of that.
+        map: Name of the map.
+        why: One of :data:`~ecli_runtime.stream.REASONS`.
+        count: Samples that are missing on top of what was noticed before.
     """
 
-    version: int
-    kind: int
-    run: int
-    sequence: int
-    size_bytes: int
-    checksum: int
+    map: str
+    why: str
+    count: int
 
 
 class Loss(Record):
-    """What was lost between two looks at the counters.
+    """What is missing between two looks at the counters.
 
     Attributes:
         since, until: Seconds since the epoch.
-        lost: Samples that the kernel or the program could not deliver.
-        undecoded: Samples that did not hold their type.
+        lost: Samples that the kernel or the program could not deliver; 0 where :class:`MapLoss` tells it.
+        undecoded: Samples that did not hold their type; likewise.
         unrecorded: Events that could not be written to the recording.
     """
 
@@ -112,37 +112,6 @@ class _Block(Record):
     byte_offset: int
     state: _State
     body: bytes
-
-
-class _Unreadable(Exception):  # noqa: N818  a signal between functions of this module
-    """A block is whole, and what it says makes no sense."""
-
-
-def make_block(kind: int, run: int | None, sequence: int, body: bytes) -> tuple[bytes, int]:
-    """Return a block, and the number of its run.
-
-    Args:
-        kind: ``KIND_RUN``, ``KIND_DATA`` or ``KIND_END``.
-        run: Number of the run; ``None`` for its first block, which gives it one.
-        sequence: Number of the block in its run.
-        body: State and content, not compressed.
-    """
-    # Level 1 takes a fifth to two fifths of the time of zlib's default, for files that are 5 to 30 % larger.
-    stored = zlib.compress(body, 1)
-    checksum = zlib.crc32(stored)
-    number = checksum if run is None else run
-    fields = HEADER_FIELDS.pack(MAGIC, VERSION, kind, number, sequence, len(stored), checksum)
-    return fields + zlib.crc32(fields).to_bytes(4, "little") + stored, number
-
-
-def parse_header(data: bytes) -> BlockHeader | None:
-    """Return the header that the first :data:`HEADER_SIZE` bytes are, or ``None`` if they are none."""
-    if len(data) < HEADER_SIZE or not data.startswith(MAGIC):
-        return None
-    if zlib.crc32(data[: HEADER_FIELDS.size]).to_bytes(4, "little") != data[HEADER_FIELDS.size : HEADER_SIZE]:
-        return None
-    header = BlockHeader(*HEADER_FIELDS.unpack_from(data)[1:])
-    return header if header.size_bytes <= _MAX_STORED_SIZE_BYTES else None
 
 
 class _ReadAhead:
@@ -202,22 +171,22 @@ def _blocks(source: _ReadAhead, warn: Warn) -> Iterator[_Block]:
             return
         try:
             yield _open_block(header, at, whole[HEADER_SIZE:])
-        except _Unreadable as error:
+        except Unreadable as error:
             warn(f"the block at byte {at} {error}; left out")
 
 
 def _open_block(header: BlockHeader, byte_offset: int, stored: bytes) -> _Block:
-    if header.version != VERSION:
-        raise _Unreadable(f"has format {header.version}, which is not known")
+    if header.version not in READABLE_VERSIONS:
+        raise Unreadable(f"has format {header.version}, which is not known")
     if zlib.crc32(stored) != header.checksum:
-        raise _Unreadable("is damaged")
+        raise Unreadable("is damaged")
     inflater = zlib.decompressobj()
     try:
         body = inflater.decompress(stored, MAX_BODY_SIZE_BYTES)
     except zlib.error as error:
-        raise _Unreadable("cannot be decompressed") from error
+        raise Unreadable("cannot be decompressed") from error
     if not inflater.eof or len(body) < STATE.size:
-        raise _Unreadable("is too large or too small")
+        raise Unreadable("is too large or too small")
     return _Block(header, byte_offset, _State(*STATE.unpack_from(body)), body[STATE.size :])
 
 
@@ -241,7 +210,7 @@ class Recording:
         if not head.startswith(MAGIC):
             raise RecordingError(f"{name} is {'no recording' if head else 'empty'}", _NO_RECORDING)
         header = parse_header(head)
-        if header is not None and header.version != VERSION:
+        if header is not None and header.version not in READABLE_VERSIONS:
             raise RecordingError(f"{name} has format {header.version}, which is not known", "a newer ecli-py may know")
         self.warn, self.raw = warn, raw
         self._source = _blocks(source, warn)
@@ -264,7 +233,7 @@ class Recording:
                 current = header.run
                 try:
                     run = RecordedRun(self, block)
-                except (_Unreadable, BtfError) as error:
+                except (Unreadable, BtfError) as error:
                     self.warn(f"the run that begins at byte {block.byte_offset} cannot be read: {error}")
                 else:
                     yield run
@@ -296,21 +265,25 @@ class RecordedRun:
     """
 
     def __init__(self, recording: Recording, block: _Block) -> None:
-        document, btf = _read_document(block.body)
-        self.package = _text(document, "package")
-        self.digest = _text(document, "digest")
-        self.machine = _text(document, "machine")
-        self.kernel_release = _text(document, "kernel_release")
-        self.kernel_version = _text(document, "kernel_version")
-        self.options = _field(document, "options", dict)
-        self.sources = _read_sources(document, btf, recording.raw)
+        document, btf = read_document(block.body)
+        self.package = text(document, "package")
+        self.digest = text(document, "digest")
+        self.machine = text(document, "machine")
+        self.kernel_release = text(document, "kernel_release")
+        self.kernel_version = text(document, "kernel_version")
+        self.options = field(document, "options", dict)
+        self.sources = read_sources(document, btf, recording.raw)
         self.started_ns = block.state.realtime_ns, block.state.monotonic_ns, block.state.boottime_ns
         self.taken_at = _seconds(block.state.realtime_ns)
         self._recording = recording
         self._header = block.header
         self._state = block.state
         self._foreign = btf.byteorder != sys.byteorder
-        self._received = 0
+        self._tells_maps = block.header.version > 1
+        self._received = dict.fromkeys((source.name for source in self.sources), 0)
+        self._counts: dict[str, dict[str, int]] = {source.name: {} for source in self.sources}  # map → reason → what is missing
+        self._stacks: dict[tuple[int, int], RecordedStacks] = {}  # of the block that is read, by source and type
+        self._maps: tuple[MapStats, ...] | None = None
         self._until_ns = block.state.monotonic_ns
         self._totals: tuple[int, int, float, float] | None = None
 
@@ -322,14 +295,20 @@ class RecordedRun:
     @property
     def stats(self) -> Stats:
         """What the run had done at its end; before that has been read, what it had done as far as it was read."""
-        state = self._state
+        state, maps = self._state, self._maps
+        if maps is None and self._tells_maps:
+            maps = tuple(map_stats(name, received, self._counts[name]) for name, received in self._received.items())
         if self._totals is not None:
             events, received, occupancy, seconds = self._totals
-            return Stats(events, received, state.lost, state.undecoded, occupancy, seconds)
-        seconds = max(self._until_ns - self.started_ns[1], 0) / 1e9
-        return Stats(self._received, self._received, state.lost, state.undecoded, 0.0, seconds)
+        else:
+            events = received = sum(self._received.values())
+            occupancy, seconds = 0.0, max(self._until_ns - self.started_ns[1], 0) / 1e9
+        lost, undecoded = state.lost, state.undecoded
+        if maps:
+            lost, undecoded = sum(each.lost for each in maps), sum(each.undecoded for each in maps)
+        return Stats(events, received, lost, undecoded, occupancy, seconds, 0, maps or ())
 
-    def chunks(self) -> Iterator[Chunk | Loss]:
+    def chunks(self) -> Iterator[Chunk | MapLoss | Loss]:
         """Yield what the run gave, in order, and where something was lost.
 
         Raises:
@@ -344,9 +323,11 @@ class RecordedRun:
                 for time_ns, chunk in self._read(block):
                     self._until_ns = time_ns
                     self.taken_at = _seconds(block.state.realtime_ns + time_ns - block.state.monotonic_ns)
-                    self._received += chunk.run.live if isinstance(chunk, Samples) else len(chunk.entries)
+                    if not isinstance(chunk, MapLoss):
+                        count = chunk.run.live if isinstance(chunk, Samples) else len(chunk.entries)
+                        self._received[chunk.source.name] += count
                     yield chunk
-            except _Unreadable as error:
+            except Unreadable as error:
                 self._recording.warn(f"the block at byte {block.byte_offset} {error}; the rest of it is left out")
             self._until_ns = block.state.monotonic_ns
             loss = self._loss(block.state)
@@ -357,67 +338,64 @@ class RecordedRun:
 
     def _loss(self, state: _State) -> Loss | None:
         before, self._state = self._state, state
-        counts = [max(getattr(state, name) - getattr(before, name), 0) for name in ("lost", "undecoded", "unrecorded")]
+        names = ("lost", "undecoded", "unrecorded")
+        counts = [max(getattr(state, name) - getattr(before, name), 0) for name in names]
+        if self._tells_maps:
+            counts[:2] = [0, 0]
         return Loss(_seconds(before.realtime_ns), _seconds(state.realtime_ns), *counts) if any(counts) else None
 
-    def _read(self, block: _Block) -> Iterator[tuple[int, Samples | Readings]]:
+    def _read(self, block: _Block) -> Iterator[tuple[int, Samples | Readings | MapLoss]]:
         """Yield the chunks of a block, each with the monotonic time when it was taken."""
         if block.header.kind == KIND_END:
-            self._totals = _unpack(TOTALS, block.body, 0)
+            yield from self._end(block)
             return
         if block.header.kind != KIND_DATA:
-            raise _Unreadable(f"is of kind {block.header.kind}, which is not known")
+            raise Unreadable(f"is of kind {block.header.kind}, which is not known")
+        self._stacks.clear()
         body, at = block.body, 0
         while at < len(body):
-            kind, flags, source_index, type_index, first, second, count, time_ns = _unpack(ITEM, body, at)
+            kind, flags, source_index, type_index, first, second, count, time_ns = unpack(ITEM, body, at)
             at += ITEM.size
             size = count * (second if kind == ITEM_SAMPLES else first + second)
             if source_index >= len(self.sources) or size > len(body) - at:
-                raise _Unreadable("has an item that makes no sense")
+                raise Unreadable("has an item that makes no sense")
             source, data = self.sources[source_index], body[at : at + size]
             at += size
+            known_by = source_index, type_index
             if kind == ITEM_SAMPLES:
-                yield time_ns, self._samples(source, type_index, Run(data, count, second, first, bool(flags & FLAG_MIXED)))
+                run = Run(data, count, second, first, bool(flags & FLAG_MIXED))
+                for samples in read_samples(source, type_index, run, self._foreign, self._stacks_of(known_by)):
+                    yield time_ns, samples
             elif kind == ITEM_READINGS:
-                yield time_ns, _readings(source, data, count, first, second)
+                yield time_ns, read_readings(source, data, count, first, second, self._stacks_of(known_by))
+            elif kind == ITEM_LOSS and self._tells_maps:
+                yield time_ns, self._missing(source, type_index, unpack(LOST_COUNT, data, 0)[0])
+            elif kind == ITEM_STACKS and self._tells_maps:
+                self._stacks[known_by] = self._stacks_of(known_by).joined(RecordedStacks.read(data))
             else:
-                raise _Unreadable(f"has an item of kind {kind}, which is not known")
+                raise Unreadable(f"has an item of kind {kind}, which is not known")
 
-    def _samples(self, source: Source, type_index: int, run: Run) -> Samples:
-        if type_index != NO_TYPE and type_index >= len(source.plans):
-            raise _Unreadable("has samples of a type that there is not")
-        plan = None if type_index == NO_TYPE else source.plans[type_index]
-        fits = run.length <= run.stride - HEADER_SIZE_BYTES and not run.stride % 8
-        if plan is not None:
-            fits = fits and plan.size_bytes <= run.length <= plan.max_size_bytes
-        if source.sample is not None or not run.count or not fits:
-            raise _Unreadable("has samples whose sizes make no sense")
-        return Samples(source, plan, _swap_lengths(run) if self._foreign else run)
+    def _stacks_of(self, known_by: tuple[int, int]) -> RecordedStacks:
+        return self._stacks.setdefault(known_by, RecordedStacks())
 
+    def _missing(self, source: Source, why: int, count: int) -> MapLoss:
+        if why >= len(REASONS):
+            raise Unreadable("has a reason of loss that is not known")
+        counts = self._counts[source.name]
+        counts[REASONS[why]] = counts.get(REASONS[why], 0) + count
+        return MapLoss(source.name, REASONS[why], count)
 
-def _readings(source: Source, data: bytes, count: int, key_size: int, value_size: int) -> Readings:
-    if source.sample is None or (count and not (data and _fit(source, key_size, value_size))):
-        raise _Unreadable("has readings whose sizes make no sense")
-    size = key_size + value_size
-    starts = range(0, len(data), size) if data else ()
-    return Readings(source, [(data[at : at + key_size], data[at + key_size : at + size]) for at in starts])
-
-
-def _fit(source: Source, key_size: int, value_size: int) -> bool:
-    """Tell whether keys and values of a sampled map have the sizes that its types need."""
-    stride = (source.value_size_bytes + 7) & ~7 if source.per_cpu else value_size
-    sizes = zip(source.plans, (key_size, stride), strict=False)
-    return all(plan.size_bytes <= size <= plan.max_size_bytes for plan, size in sizes) and not (
-        source.per_cpu and value_size % stride
-    )
-
-
-def _swap_lengths(run: Run) -> Run:
-    """Return a run of a machine of the other byte order: the length word of each record as this machine has it."""
-    data = bytearray(run.data)
-    for index in range(4):
-        data[index :: run.stride] = run.data[3 - index :: run.stride]
-    return Run(bytes(data), run.count, run.stride, run.length, run.mixed)
+    def _end(self, block: _Block) -> Iterator[tuple[int, MapLoss]]:
+        """Take how the run ended, and yield what its blocks have not told to be missing: some may be damaged."""
+        self._totals = unpack(TOTALS, block.body, 0)
+        if not self._tells_maps:
+            return
+        self._maps = read_map_stats(block.body[TOTALS.size :], self.sources)
+        for each in self._maps:
+            for why, count in each.reasons:
+                more = count - self._counts[each.name].get(why, 0)
+                if more > 0:
+                    yield block.state.monotonic_ns, MapLoss(each.name, why, more)
 
 
 def read_digest(block: bytes) -> str | None:
@@ -427,86 +405,9 @@ def read_digest(block: bytes) -> str | None:
         return None
     try:
         opened = _open_block(header, 0, block[HEADER_SIZE:])
-        return _text(_read_document(opened.body)[0], "digest")
-    except (_Unreadable, BtfError):
+        return text(read_document(opened.body)[0], "digest")
+    except (Unreadable, BtfError):
         return None
-
-
-def _read_document(body: bytes) -> tuple[dict[str, Any], Btf]:
-    (size,) = _unpack(DOCUMENT_SIZE, body, 0)
-    if size > _MAX_DOCUMENT_SIZE_BYTES:
-        raise _Unreadable("its description is too large")
-    end = DOCUMENT_SIZE.size + size
-    try:
-        document = loads(body[DOCUMENT_SIZE.size : end].decode(), dict, float)
-    except (ValueError, RecursionError) as error:
-        raise _Unreadable("its description is no JSON") from error
-    if not isinstance(document, dict):
-        raise _Unreadable("its description is no JSON object")
-    return document, Btf(body[end:])
-
-
-def _read_sources(document: dict[str, Any], btf: Btf, raw: bool) -> tuple[Source, ...]:
-    sources: list[Source] = []
-    type_count = op_count = 0
-    for each in _field(document, "sources", list):
-        refs = tuple(_read_type(ref) for ref in _field(each, "types", list))
-        type_count += max(len(refs), 1)
-        if type_count > _MAX_TYPES:
-            raise _Unreadable("it has too many types of events")
-        value_size_bytes = _number(each, "value_size_bytes")
-        sample = None
-        if each.get("sample") is not None:
-            of = _field(each, "sample", dict)
-            kind: Any = _text(of, "kind")
-            sample = Sample(_number(of, "interval_ms"), kind, _text(of, "unit"), _field(of, "clear", bool))
-            if len(refs) not in (0, 2) or not value_size_bytes:
-                raise _Unreadable("it has a sampled map that makes no sense")
-        source = make_source(btf, _text(each, "name"), refs, sample, _field(each, "per_cpu", bool), value_size_bytes, raw=raw)
-        op_count += sum(len(plan.ops) for plan in source.plans)
-        if op_count > _MAX_OPS:
-            raise _Unreadable("its types have too many members")
-        if any(not op.name.isprintable() for plan in source.plans for op in plan.ops):
-            raise _Unreadable("its types have members whose names are no identifiers")
-        sources.append(source)
-    return tuple(sources)
-
-
-def _read_type(ref: object) -> TypeRef:
-    members = [
-        (_text(each, "name"), _number(each, "type_id"), _number(each, "byte_offset")) for each in _field(ref, "members", list)
-    ]
-    meanings = _field(ref, "meanings", dict) if isinstance(ref, dict) and "meanings" in ref else {}
-    if not all(isinstance(word, str) for word in meanings.values()):
-        raise _Unreadable("it has meanings that are no words")
-    return TypeRef(_number(ref, "type_id"), tuple(members), meanings)
-
-
-def _unpack(layout: struct.Struct, data: bytes, at: int) -> tuple[Any, ...]:
-    try:
-        return layout.unpack_from(data, at)
-    except struct.error as error:
-        raise _Unreadable("is too short") from error
-
-
-def _field(document: object, name: str, kind: type[T]) -> T:
-    value = document.get(name) if isinstance(document, dict) else None
-    if type(value) is not kind:
-        raise _Unreadable(f"its description has no {name!r} of type {kind.__name__}")
-    return value
-
-
-def _number(document: object, name: str) -> int:
-    value = _field(document, name, int)
-    if not 0 <= value < 1 << 31:
-        raise _Unreadable(f"{name!r} in its description is out of range")
-    return value
-
-
-def _text(document: object, name: str) -> str:
-    """Return a text with what a terminal might obey escaped, and what is no Unicode."""
-    value = _field(document, name, str)
-    return value if value.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in value)
 
 
 def _seconds(time_ns: int) -> float:

@@ -6,22 +6,22 @@ import os
 import select
 import time
 
-from ecli_runtime.decode.choose import make_chooser
 from ecli_runtime.errors import TargetError
 from ecli_runtime.libbpf.object import MAP_TYPE_RINGBUF
 from ecli_runtime.mounts import with_tracefs
 from ecli_runtime.opening import DEFAULT_LATENCY_MS, LOST_SUFFIX
 from ecli_runtime.privileges import TO_READ_PROCESSES, give_up
+from ecli_runtime.read.reader import Reader
 from ecli_runtime.read.ringbuf import RingBuffer
 from ecli_runtime.read.sampler import Sampler
 from ecli_runtime.stream import (
     NOT_DECODED,
     NOT_SENT,
+    OUTPUT_SLOW,
     PERF_BUFFER_FULL,
     RING_BUFFER_FULL,
     MapStats,
     Readings,
-    Samples,
     Stats,
     TextLines,
 )
@@ -35,11 +35,14 @@ if TYPE_CHECKING:
 
     from ecli_runtime.attach import Attached
     from ecli_runtime.attach import Plan as AttachPlan
+    from ecli_runtime.attach.alternatives import Served
     from ecli_runtime.globals import Global
     from ecli_runtime.libbpf.object import LoadedObject
     from ecli_runtime.live import LiveGlobals
+    from ecli_runtime.read.event_stacks import EventStackReader
     from ecli_runtime.read.perfbuf import PerfBuffer
     from ecli_runtime.stream import Chunk, Source
+    from ecli_runtime.symbols.resolver import Resolver
     from ecli_schemas.model import Package
 
 # Being late is for buffers that are less full than this.
@@ -74,7 +77,7 @@ class Session:
         self._links: list[Attached] = []
         self._links_of: dict[str, list[Attached]] = {}  # the same, by name of the program
         self._lines: Iterator[TextLines] = iter(())  # what iterators write and nobody has asked for yet
-        self._readers: list[_Reader] = []
+        self._readers: list[Reader] = []
         self._samplers: list[Sampler] = []
         self._poll = select.poll()
         self._stop_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -94,6 +97,7 @@ class Session:
         self._received = 0
         self._counters: dict[str, Callable[[], int]] | None = None  # of the program, by name of the map
         self._last_stats: Stats | None = None
+        self._resolver: Resolver | None = None
         self._live: LiveGlobals | None = None
         try:
             for source in sources:
@@ -122,9 +126,21 @@ class Session:
 
             page_count = self._page_counts.get(source.name, self.package.perf_buffer_page_count)
             buffer = PerfBuffer(loaded_map.fd, loaded_map.max_entries, page_count)
-        self._readers.append(_Reader(source, buffer))
+        self._readers.append(Reader(source, buffer, self._stack_readers(source)))
         for fd in buffer.fds:
             self._poll.register(fd, select.POLLIN)
+
+    def _stack_readers(self, source: Source) -> list[EventStackReader] | None:
+        """Return what looks up the stack traces of each type of events; ``None``: they have none."""
+        if not source.stack_kinds:
+            return None
+        from ecli_runtime.decode.symbols import kernel_symbols
+        from ecli_runtime.read.event_stacks import EventStackReader
+        from ecli_runtime.symbols.resolver import Resolver
+
+        kernel_symbols()  # which takes some tenths of a second: events would be lost meanwhile
+        self._resolver = self._resolver or Resolver()
+        return [EventStackReader(plan, self._object.maps, self._resolver) for plan in source.plans]
 
     def _attach(self, only: frozenset[str] | None = None) -> None:
         def attach_all() -> None:
@@ -161,7 +177,7 @@ class Session:
             OSError: The kernel refused.
         """
         keep = {bit for link in self._links for bit in link.closing_takes}
-        if any(source.stacks is not None for source in self.sources):
+        if any(source.stacks is not None or _has_user_stacks(source) for source in self.sources):
             keep.update(TO_READ_PROCESSES)
         if pausable and not self._pinned:
             from ecli_runtime.attach.again import rights_to_attach
@@ -262,7 +278,7 @@ class Session:
             ValueError: The session is closed.
         """
         self._check_open()
-        self._detach()
+        self.detach()
         self.stopping = True
         return self._rest()
 
@@ -298,19 +314,12 @@ class Session:
         filtered = sum(self.filtered.values())
         return Stats(self.delivered, self._received, lost, self._undecoded, occupancy, seconds, filtered, maps)
 
-    def _stats_of(self, reader: _Reader) -> MapStats:
-        if self._counters is None:
-            from ecli_runtime.counters import find_counters
-
-            self._counters = find_counters(self._object, self._variables, [each.source.name for each in self._readers])
+    def _stats_of(self, reader: Reader) -> MapStats:
         name, buffer = reader.source.name, reader.buffer
-        counter = self._counters.get(name)
-        by_program = max(counter(), 0) if counter else 0  # before the kernel's count, which is not to be less
-        by_kernel = buffer.lost
-        if isinstance(buffer, RingBuffer):
-            reasons = [(RING_BUFFER_FULL, by_program)]
-        else:  # the program is told of each sample that the kernel counts, too: bpf_perf_event_output returns -ENOSPC
-            reasons = [(PERF_BUFFER_FULL, by_kernel), (NOT_SENT, max(by_program - by_kernel, 0))]
+        full, not_sent = self._lost_of(reader)
+        slow = min(reader.output_slow, full)
+        why = RING_BUFFER_FULL if isinstance(buffer, RingBuffer) else PERF_BUFFER_FULL
+        reasons = [(why, full - slow), (OUTPUT_SLOW, slow), (NOT_SENT, not_sent)]
         lost = sum(count for _why, count in reasons)
         reasons.append((NOT_DECODED, reader.undecoded))
         return MapStats(
@@ -324,6 +333,33 @@ class Session:
             buffer.size_bytes,
         )
 
+    def _lost_of(self, reader: Reader) -> tuple[int, int]:
+        """Return how many samples found a buffer full, and how many more could not be sent."""
+        if self._counters is None:
+            from ecli_runtime.counters import find_counters
+
+            self._counters = find_counters(self._object, self._variables, [each.source.name for each in self._readers])
+        counter = self._counters.get(reader.source.name)
+        by_program = max(counter(), 0) if counter else 0  # before the kernel's count, which is not to be less
+        by_kernel = reader.buffer.lost
+        if isinstance(reader.buffer, RingBuffer):
+            return by_program, 0
+        # The program is told of each sample that the kernel counts, too: bpf_perf_event_output returns -ENOSPC.
+        return by_kernel, max(by_program - by_kernel, 0)
+
+    def buffers_full(self) -> dict[str, int]:
+        """Return how many samples of each map have found its buffer full so far.
+
+        Raises:
+            LibbpfError: The kernel does not tell.
+        """
+        return {reader.source.name: self._lost_of(reader)[0] for reader in self._readers}
+
+    def blame_output(self, before: Mapping[str, int]) -> None:
+        """Attribute what was lost since another look to an output that was waited for; errors as :meth:`buffers_full`."""
+        for reader in self._readers:
+            reader.output_slow += max(self._lost_of(reader)[0] - before[reader.source.name], 0)
+
     def _stats_of_sampled(self, sampler: Sampler) -> MapStats:
         name = sampler.source.name
         return MapStats(name, sampler.received, 0, 0, self.filtered.get(name, 0), (), 0.0, 0)
@@ -333,8 +369,13 @@ class Session:
         return {each.name: each.fd for each in self._object.programs if each.name in self._links_of}
 
     @property
+    def hooks(self) -> tuple[Served, ...]:
+        """Which alternative serves each hook of the package that has some."""
+        return self._hooks.hooks
+
+    @property
     def optional_programs(self) -> frozenset[str]:
-        """Names of the programs that are attached and that the package does without unless somebody asks for them."""
+        """Names of the programs that are attached and that the package does without."""
         return frozenset(name for name in self._hooks.optional if self._links_of.get(name))
 
     def detach_program(self, name: str) -> None:
@@ -412,7 +453,8 @@ class Session:
             self._live = LiveGlobals(self._object, self._variables, counters)
         return self._live
 
-    def _detach(self) -> None:
+    def detach(self) -> None:
+        """Detach all programs; a second call does nothing."""
         if self._seconds is None:
             self._seconds = time.monotonic() - self._started
         try:
@@ -420,19 +462,21 @@ class Session:
                 self._links.pop().close()
         finally:
             if self._links:  # one could not be detached: the others all the same
-                self._detach()
+                self.detach()
 
     def close(self) -> None:
         """Detach and unload everything; a second call does nothing."""
         if self._closed:
             return
         try:
-            self._detach()
+            self.detach()
             self._last_stats = self.stats()
         finally:
             self._closed = True  # before the descriptor goes, which a signal handler might write to
             for reader in self._readers:
                 reader.buffer.close()
+            if self._resolver is not None:
+                self._resolver.close()
             self._object.close()
             os.close(self._stop_fd)
 
@@ -447,25 +491,10 @@ class Session:
         self.close()
 
 
-class _Reader:
-    """A ring buffer or perf event array, and what its samples mean."""
+def _has_user_stacks(source: Source) -> bool:
+    """Tell whether events may have stack traces of processes."""
+    if not source.stack_kinds:
+        return False
+    from ecli_runtime.decode.stacks import stack_members
 
-    def __init__(self, source: Source, buffer: RingBuffer | PerfBuffer) -> None:
-        self.source = source
-        self.received = self.undecoded = 0
-        self.buffer = buffer
-        self._choose = make_chooser(source.plans, source.tags) if source.plans else None
-        self._sizes = [range(plan.min_size_bytes, plan.max_size_bytes + 1) for plan in source.plans]
-
-    def samples(self) -> Iterator[Samples]:
-        """Yield the samples that are there, and count those that are too short or too long for any type."""
-        for run in self.buffer.runs():
-            if self._choose is None:
-                yield Samples(self.source, None, run)
-                continue
-            for index, part in self._choose(run):
-                plan = self.source.plans[index]
-                if run.length not in self._sizes[index]:
-                    self.undecoded += part.live
-                else:
-                    yield Samples(self.source, plan, part.padded(plan.size_bytes))
+    return any(member.may_be_user for plan in source.plans for member in stack_members(plan))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ecli_runtime.btf import KIND_STRUCT
+from ecli_runtime.decode.meaning import STACK_ARRAY, STACK_KINDS
 from ecli_runtime.decode.plan import event_type_id
-from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF
+from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, MAP_TYPE_STACK_TRACE
 from ecli_runtime.stream import TypeRef, make_source
 from ecli_schemas.errors import PackageError
 
@@ -44,6 +45,7 @@ def _walk(
     own = {export.map: (index, export.types) for index, export in enumerate(package.exports) if export.map is not None}
     shared = next(((i, export.types) for i, export in enumerate(package.exports) if export.map is None), (0, ()))
     refs: tuple[TypeRef, ...]
+    stack_kinds = STACK_KINDS if any(each.type == MAP_TYPE_STACK_TRACE for each in opened.maps) else (STACK_ARRAY,)
     for each in opened.maps:
         spec = specs.get(each.name)
         if spec is not None and spec.sample is not None:
@@ -59,7 +61,8 @@ def _walk(
         elif each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY):
             index, types = own.get(each.name, shared)
             refs = tuple(_type_ref(package, btf, event_type, index) for event_type in types)
-            yield make_source(btf, each.name, refs, tags=tuple(event_type.tag for event_type in types), raw=raw)
+            tags = tuple(event_type.tag for event_type in types)
+            yield make_source(btf, each.name, refs, tags=tags, raw=raw, stack_kinds=stack_kinds)
     if package.results:
         from ecli_runtime.variables import variable_sources
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecli_runtime.decode.meaning import with_meanings
+from ecli_runtime.decode.meaning import STACK_MEANINGS, with_meanings
 from ecli_runtime.decode.plan import Plan, make_event_plan, make_plan, make_plan_of_members
 from ecli_runtime.errors import BtfError
 from ecli_schemas.record import Record
@@ -13,12 +13,11 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from ecli_runtime.btf import Btf
+    from ecli_runtime.decode.stacks import Stacks
     from ecli_runtime.read.run import Run
     from ecli_schemas.model import Sample, StackTrace, Tag
 
     Chunk: TypeAlias = "Samples | Readings | TextLines"
-    # Addresses of a kernel's and a user's stack, the innermost first; None: it was lost.
-    StackPair: TypeAlias = tuple[tuple[int, ...] | None, tuple[int, ...] | None]
 
 
 class TypeRef(Record):
@@ -65,6 +64,8 @@ class Source(Record):
         types: What the plans are made of, in their order.
         lines: It is an iterator, which writes lines of text.
         stacks: Set when the keys of a sampled map refer to stack traces: by which members.
+        stack_kinds: Of events: which kinds of members are taken for stack traces, of
+            :data:`~ecli_runtime.decode.meaning.STACK_KINDS`; nothing if none is there.
         region: Set when it is no map of the author's, but global variables of his: where they are.
     """
 
@@ -77,6 +78,7 @@ class Source(Record):
     types: tuple[TypeRef, ...] = ()
     lines: bool = False
     stacks: StackTrace | None = None
+    stack_kinds: tuple[str, ...] = ()
     region: Region | None = None
 
     @property
@@ -95,6 +97,7 @@ def make_source(
     tags: tuple[Tag | None, ...] = (),
     raw: bool = False,
     stacks: StackTrace | None = None,
+    stack_kinds: tuple[str, ...] = (),
     region: Region | None = None,
 ) -> Source:
     """Return a source with the plans of its types; of a sampled map these are key and value.
@@ -109,11 +112,14 @@ def make_source(
         tags: What tells samples of one size apart.
         raw: Values are shown as they are, whatever they mean.
         stacks: Set when its keys refer to stack traces.
+        stack_kinds: As in :class:`Source`; of no account where values are shown as they are.
         region: Set when it is global variables.
 
     Raises:
         BtfError: There is no plan of a type, or values of a sampled map are longer than can be shown.
     """
+    if raw or sample is not None:
+        stack_kinds = ()
 
     def plan(ref: TypeRef) -> Plan:
         if not ref.type_id and not ref.members:  # the key of what has none
@@ -122,21 +128,30 @@ def make_source(
             bare = make_plan_of_members(btf, list(ref.members))
         else:
             bare = make_plan(btf, ref.type_id) if sample is not None else make_event_plan(btf, ref.type_id)
-        return bare if raw else with_meanings(bare, ref.meanings)
+        return bare if raw else with_meanings(bare, ref.meanings, stack_kinds)
 
     plans = tuple(map(plan, types))
     if sample is not None and plans and value_size_bytes > plans[-1].max_size_bytes:
         raise BtfError(f"values of map {name!r} are too long to be shown: {value_size_bytes} bytes")
-    return Source(name, plans, sample, per_cpu, value_size_bytes, tags, types, stacks=stacks, region=region)
+    if not any(op.meaning in STACK_MEANINGS for each in plans for op in each.ops):
+        stack_kinds = ()
+    return Source(name, plans, sample, per_cpu, value_size_bytes, tags, types, False, stacks, stack_kinds, region)
 
 
 class Samples:
-    """A run of samples of one type. ``plan`` is ``None`` where nothing is known of it; else each sample has its size or more."""
+    """A run of samples of one type.
 
-    __slots__ = ("plan", "run", "source")
+    Args:
+        source: The map.
+        plan: ``None`` where nothing is known of the type; else each sample has its size or more.
+        run: The samples.
+        stacks: What the stacks are called that the samples refer to or hold; ``None``: they have none.
+    """
 
-    def __init__(self, source: Source, plan: Plan | None, run: Run) -> None:
-        self.source, self.plan, self.run = source, plan, run
+    __slots__ = ("plan", "run", "source", "stacks")
+
+    def __init__(self, source: Source, plan: Plan | None, run: Run, stacks: Stacks | None = None) -> None:
+        self.source, self.plan, self.run, self.stacks = source, plan, run, stacks
 
 
 class Readings:
@@ -145,14 +160,12 @@ class Readings:
     Args:
         source: The map.
         entries: Keys and values.
-        stacks: The stacks that each key refers to; ``None``: nothing is known of them.
+        stacks: What the stacks are called that each key refers to; ``None``: nothing is known of them.
     """
 
     __slots__ = ("entries", "source", "stacks")
 
-    def __init__(
-        self, source: Source, entries: Sequence[tuple[bytes, bytes]], stacks: Mapping[bytes, StackPair] | None = None
-    ) -> None:
+    def __init__(self, source: Source, entries: Sequence[tuple[bytes, bytes]], stacks: Stacks | None = None) -> None:
         self.source, self.entries, self.stacks = source, entries, stacks
 
 
@@ -174,7 +187,9 @@ def event_count(chunk: Chunk) -> int:
 
 # Why samples are missing: what marks and messages say.
 RING_BUFFER_FULL, PERF_BUFFER_FULL, NOT_SENT = "ring buffer full", "perf buffer full", "could not be sent"
+OUTPUT_SLOW = "output too slow"  # the buffer was full while standard output was waited for
 NOT_DECODED = "not decoded"
+REASONS = (RING_BUFFER_FULL, PERF_BUFFER_FULL, NOT_SENT, NOT_DECODED, OUTPUT_SLOW)  # recordings have the index
 
 
 class MapStats(Record):
@@ -203,7 +218,7 @@ class MapStats(Record):
     @property
     def was_full(self) -> bool:
         """Whether something is known to have found the buffer full."""
-        return any(why in (RING_BUFFER_FULL, PERF_BUFFER_FULL) for why, _count in self.reasons)
+        return any(why in (RING_BUFFER_FULL, PERF_BUFFER_FULL, OUTPUT_SLOW) for why, _count in self.reasons)
 
 
 class Stats(Record):
@@ -217,7 +232,7 @@ class Stats(Record):
         occupancy: Greatest share of a ring buffer that was found filled, 0 to 1.
         seconds: Since the programs were attached.
         filtered: Of what was received: what a filter left out. That is no loss.
-        maps: The same for each map; none for a recording, which does not tell them apart.
+        maps: The same for each map; none for a recording that does not tell them apart.
     """
 
     events: int

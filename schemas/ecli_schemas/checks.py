@@ -119,12 +119,12 @@ def _within(key: str | int, check: Check[T], value: Json) -> T:
         raise
 
 
-def list_of(what: str, check: Check[T]) -> Check[tuple[T, ...]]:
-    """Accept a list (of ``what``) whose items all pass ``check``."""
+def list_of(what: str, check: Check[T], minimum: int = 0, maximum: int = sys.maxsize) -> Check[tuple[T, ...]]:
+    """Accept a list (of ``what``) of ``minimum`` to ``maximum`` items that all pass ``check``."""
     what = f"a list of {what}"
 
     def check_list(value: Json) -> tuple[T, ...]:
-        if not isinstance(value, list):
+        if not isinstance(value, list) or not minimum <= len(value) <= maximum:
             raise Mismatch(expected(what, value))
         return tuple([_within(index, check, item) for index, item in enumerate(value)])
 

@@ -20,11 +20,14 @@ from .checks import (
     string,
 )
 from .model import (
+    Alternative,
     Behaviour,
     Build,
     Doc,
     EventType,
     Export,
+    Hook,
+    HookProgram,
     Kernel,
     KernelBtf,
     MapBehaviour,
@@ -53,6 +56,7 @@ MAX_EXACT_INTEGER = 2**53 - 1  # JSON numbers are doubles for most readers (RFC 
 MAX_NAME_LENGTH = 511  # KSYM_NAME_LEN - 1, which bounds BTF names too (kernel/bpf/btf.c, __btf_name_valid)
 MAX_SECTION_LENGTH = 4096 + MAX_NAME_LENGTH  # uprobe/PATH:SYMBOL with PATH_MAX
 MAX_TEXT_LENGTH = 65536
+MAX_TARGETS = 16  # further ones of a program of a hook: each is looked up before a run
 
 
 # --- what the parts of a document become ---
@@ -175,8 +179,26 @@ def _ecli(**parts: Any) -> dict[str, Any]:
     for index, name in enumerate(maps):
         if name in maps[:index]:
             raise Mismatch("the map has another export already; one export lists all its types", f".exports[{index}]")
+    _refuse_shared(parts.get("hooks", ()))
     doc = {key: parts.pop(key) for key in ("version", "description", "license", "homepage") if key in parts}
     return {"doc": doc, **parts}
+
+
+def _refuse_shared(hooks: tuple[Hook, ...]) -> None:
+    """Refuse hooks of one name, alternatives of one name in a hook, and programs that are in two places."""
+    programs: set[str] = set()
+    names: set[str] = set()
+    for index, hook in enumerate(hooks):
+        path = f".hooks[{index}]"
+        if hook.name in names:
+            raise Mismatch(f"the hook {hook.name} is there twice", path)
+        names.add(hook.name)
+        if len({each.name for each in hook.alternatives}) < len(hook.alternatives):
+            raise Mismatch(f"the hook {hook.name} has two alternatives of one name", path)
+        for name in [program.name for each in hook.alternatives for program in each.programs]:
+            if name in programs:
+                raise Mismatch(f"the program {name} is in two alternatives", path)
+            programs.add(name)
 
 
 # --- the tables: JSON key, what its value must be, and the argument or field that it becomes ---
@@ -398,6 +420,26 @@ _OPTION = record(
     optional("default_decimal", string("an integer as decimal text (at most 39 digits)", _is_decimal, 1, 40)),
     optional("choices", list_of("names", _NAME)),
 )
+_TARGET = _printable("a target", 1, MAX_SECTION_LENGTH)
+_HOOK_PROGRAM = record(
+    "a program of a hook (an object)",
+    HookProgram,
+    required("name", _NAME),
+    optional("targets", list_of(f"targets (at most {MAX_TARGETS})", _TARGET, 0, MAX_TARGETS)),
+)
+_ALTERNATIVE = record(
+    "an alternative (an object)",
+    Alternative,
+    required("name", _NAME),
+    required("programs", list_of("programs (at least 1)", _HOOK_PROGRAM, 1)),
+)
+_HOOK = record(
+    "a hook (an object)",
+    Hook,
+    required("name", _NAME),
+    required("alternatives", list_of("alternatives (at least 1)", _ALTERNATIVE, 1)),
+    optional("optional", _FLAG),
+)
 _NAMES = list_of("names", _NAME)
 _MEMORY = integer(f"bytes (integer from 0 to {MAX_EXACT_INTEGER})", 0, MAX_EXACT_INTEGER)
 _BEHAVIOUR = record(
@@ -468,6 +510,7 @@ _ECLI = record(
     optional("meanings", mapping_of("an object with maps", mapping_of("an object with key and value", _TEXTS))),
     optional("kernel_btf", list_of("BTF of kernels", _KERNEL_BTF)),
     optional("results", mapping_of("an object with global variables", _SAMPLE)),
+    optional("hooks", list_of("hooks", _HOOK)),
     optional("behaviour", _BEHAVIOUR),
     optional(
         "build",

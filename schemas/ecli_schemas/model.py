@@ -180,6 +180,45 @@ class Export(Record):
     types: tuple[EventType, ...] = ()
 
 
+class HookProgram(Record):
+    """A program of an alternative.
+
+    Attributes:
+        name: The C function.
+        targets: Where it is attached if there is no such place as its section names, in the words of ``--attach``; the first
+            that there is serves.
+    """
+
+    name: str
+    targets: tuple[str, ...] = ()
+
+
+class Alternative(Record):
+    """One way to serve a hook: programs that are loaded and attached together, or not at all.
+
+    Attributes:
+        name: ``fentry``, ``kprobe``, or the name of its only program.
+        programs: At least one.
+    """
+
+    name: str
+    programs: tuple[HookProgram, ...]
+
+
+class Hook(Record):
+    """Something that programs are there to see, and that one of several alternatives serves.
+
+    Attributes:
+        name: What the author calls it.
+        alternatives: In the order of preference, at least one.
+        optional: The package does without where there is none.
+    """
+
+    name: str
+    alternatives: tuple[Alternative, ...]
+    optional: bool = False
+
+
 class Build(Record):
     """Provenance: which tools and which sources made the package. No timestamp, so that two builds give the same bytes.
 
@@ -308,6 +347,7 @@ class Package(Record):
         meanings: Of maps that are read, by their names: ``key`` and ``value`` → path of a member → what it stands for.
         results: Ours only: global variables that are read periodically as maps are, by their C names.
         kernel_btf: Ours only: types of kernels that may have none of their own.
+        hooks: Whose programs are alternatives. No program is in two of them; those in none are always attached.
         behaviour: What the package says that its object can do; a claim until it is compared with the object. ``None``: it
             says nothing.
         format: Version of our own format; ``None`` for a package in upstream's dialect.
@@ -329,6 +369,7 @@ class Package(Record):
     meanings: Mapping[str, Mapping[str, Mapping[str, str]]] = {}
     results: Mapping[str, Sample] = {}
     kernel_btf: tuple[KernelBtf, ...] = ()
+    hooks: tuple[Hook, ...] = ()
     behaviour: Behaviour | None = None
     build: Build | None = None
     format: int | None = None

@@ -14,7 +14,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .model import Behaviour, Build, EventType, Export, Json, KernelBtf, MapSpec, Member, Option, Package, Sample, StackTrace
+    from .model import (
+        Behaviour,
+        Build,
+        EventType,
+        Export,
+        Hook,
+        Json,
+        KernelBtf,
+        MapSpec,
+        Member,
+        Option,
+        Package,
+        Sample,
+        StackTrace,
+    )
 
 _AS_TEXT = "JSON carries integers up to 2^53-1 exactly (RFC 7493, section 2.2), and no lone surrogates; use text for others"
 
@@ -213,6 +227,7 @@ def _ecli(package: Package) -> dict[str, Any]:
         meanings={name: {role: dict(said) for role, said in of.items()} for name, of in package.meanings.items()} or None,
         kernel_btf=tuple([_kernel_btf(each) for each in package.kernel_btf]),
         results={name: _sample(sample) for name, sample in package.results.items()} or None,
+        hooks=tuple(map(_hook, package.hooks)),
         behaviour=_behaviour(package.behaviour) if package.behaviour else None,
         build=_build(package.build) if package.build else None,
     )
@@ -250,6 +265,14 @@ def _option(option: Option) -> dict[str, Any]:
         **_filled(short=option.short, help=option.help, default_decimal=decimal, choices=option.choices),
         **({} if default is None else {"default": default}),
     }
+
+
+def _hook(hook: Hook) -> dict[str, Any]:
+    alternatives = [
+        {"name": each.name, "programs": [{"name": one.name, **_filled(targets=one.targets)} for one in each.programs]}
+        for each in hook.alternatives
+    ]
+    return {"name": hook.name, "alternatives": alternatives, **_filled(optional=hook.optional or None)}
 
 
 def _behaviour(behaviour: Behaviour) -> dict[str, Any]:

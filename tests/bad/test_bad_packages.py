@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 OBJECT = b"\x7fELF" + bytes(range(61))
 
+HOOK = {"name": "exec", "alternatives": [{"name": "a", "programs": [{"name": "on_exec"}]}]}
 NOT_A_PACKAGE = "a package is the JSON file that ecli-py build writes"
 DAMAGED = "the file was damaged or edited; fetch or build it again"
 REBUILD = "build the package again from its source with ecli-py build"
@@ -64,6 +65,7 @@ def good() -> dict[str, Any]:
             "name": "tool",
             "exports": [{"map": "events", "types": [{"name": "event"}]}],
             "options": [{"name": "pid", "section": ".rodata", "type": "int", "long": "pid"}],
+            "hooks": [{"name": "exec", "alternatives": [{"name": "a", "programs": [{"name": "on_exec", "targets": ["x"]}]}]}],
             "behaviour": {
                 "programs": [{"name": "on_exec", "type": "tracepoint", "section": "tp/sched/sched_process_exec"}],
                 "maps": [{"name": "events", "type": "ringbuf", "key_size": 0, "value_size": 0, "max_entries": 4096}],
@@ -274,6 +276,34 @@ BAD: dict[str, Bad] = {
         "the map has another export already; one export lists all its types",
         path="$.ecli.exports[1]",
         hint=REBUILD,
+    ),
+    "no alternatives": changed(
+        "ecli.hooks.0.alternatives",
+        [],
+        "expected a list of alternatives (at least 1), got a list",
+        path="$.ecli.hooks[0].alternatives",
+    ),
+    "an alternative of nothing": changed(
+        "ecli.hooks.0.alternatives.0.programs",
+        [],
+        "expected a list of programs (at least 1), got a list",
+        path="$.ecli.hooks[0].alternatives[0].programs",
+    ),
+    "too many targets": changed(
+        "ecli.hooks.0.alternatives.0.programs.0.targets",
+        ["x"] * 17,
+        "expected a list of targets (at most 16), got a list",
+        path="$.ecli.hooks[0].alternatives[0].programs[0].targets",
+    ),
+    "a hook twice": changed("ecli.hooks", [HOOK, HOOK], "the hook exec is there twice", path="$.ecli.hooks[1]"),
+    "an alternative twice": changed(
+        "ecli.hooks",
+        [{**HOOK, "alternatives": [{"name": "a", "programs": [{"name": each}]} for each in ("x", "y")]}],
+        "the hook exec has two alternatives of one name",
+        path="$.ecli.hooks[0]",
+    ),
+    "a program in two hooks": changed(
+        "ecli.hooks", [HOOK, {**HOOK, "name": "other"}], "the program on_exec is in two alternatives", path="$.ecli.hooks[1]"
     ),
     # The object.
     "not base64": damaged("eN!" + WHOLE[3:], "not base64: cut off, or with characters that it does not have"),

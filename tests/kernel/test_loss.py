@@ -103,16 +103,48 @@ def check(made: int, outcome: Outcome) -> int:
 @pytest.mark.parametrize("variant", ["counted", "perf"])
 def test_a_flood_with_a_pipe_that_is_read_slowly(ecli: Ecli, floods: Path, variant: str) -> None:
     pipe = SlowPipe(ecli.directory / "stdout")
-    with ecli.start("run", floods / f"{variant}.json", "--json", "--fail-on-loss") as running:
+    with ecli.start("run", floods / f"{variant}.json", "--json", "--fail-on-loss", "--stats", "--record=file") as running:
         made = call(FLOOD)
         peak_bytes = peak_memory_bytes(running.pid)
         running.process.send_signal(signal.SIGINT)
         pipe.hurry()
         status = running.process.wait(PATIENCE_S)
-        assert check(made, Outcome(pipe.join(), running.stderr, status)) > 0
+        outcome = Outcome(pipe.join(), running.stderr, status)
+        assert check(made, outcome) > 0
     assert (made, status) == (FLOOD, 3)
+    waited(outcome)
+    again = ecli("replay", "file", "--json")
+    assert again.stdout.splitlines() == [line for line in outcome.stdout.splitlines() if "@stats" not in line]
     # What waits for the pipe is bounded: the events of this flood take some hundred megabytes as text.
     assert peak_bytes < 40 << 20
+
+
+def waited(outcome: Outcome) -> None:
+    """Assert that output was waited for, and that this is why something was lost."""
+    assert any(mark["why"] == "output too slow" for mark in outcome.marks("@lost"))
+    (usage,) = outcome.marks("@stats")
+    assert usage["ecli_py"]["output_wait_ns"] > 100_000_000
+    assert [(each["name"], each["occupancy"]) for each in usage["buffers"]] == [("events", pytest.approx(1, abs=0.01))]
+
+
+@pytest.mark.parametrize("variant", ["counted", "perf"])
+def test_what_a_slow_pipe_costs_is_told_apart(ecli: Ecli, floods: Path, variant: str) -> None:
+    pipe = SlowPipe(ecli.directory / "stdout")
+    with ecli.start("run", floods / f"{variant}.json", "--json", "--stats") as running:
+        made = call(400_000)
+        running.process.send_signal(signal.SIGINT)
+        pipe.hurry()
+        outcome = Outcome(pipe.join(), running.stderr, running.process.wait(PATIENCE_S))
+    assert check(made, outcome) > 0
+    waited(outcome)
+
+
+def test_a_run_that_is_stopped_is_not_its_output(ecli: Ecli, floods: Path) -> None:
+    with ecli.start("run", floods / "counted.json", "--json", "--stats") as running:
+        made = stopped(running, lambda: call(200_000))
+        outcome = running.end()
+    assert check(made, outcome) > 0
+    assert {mark["why"] for mark in outcome.marks("@lost")} == {"ring buffer full"}
 
 
 def peak_memory_bytes(pid: int) -> int:
@@ -208,7 +240,7 @@ def test_what_programs_cost(ecli: Ecli, floods: Path) -> None:
     assert runs[-1] == {"on_call": made, "on_exit": made}
     assert sum(each["on_call"] for each in runs[:-1]) == made
     text = ecli("run", floods / "counted.json", "--stats", "--duration=10ms").stderr.splitlines()
-    assert [line.split()[0] for line in text] == ["attached", "in", "on_call", "ecli-py", "0"]
+    assert [line.split()[0] for line in text] == ["attached", "in", "on_call", "ecli-py", "events:", "0"]
 
 
 def test_a_limit_detaches_what_is_optional_and_then_ends_the_run(ecli: Ecli, floods: Path) -> None:

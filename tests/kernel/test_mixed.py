@@ -125,6 +125,18 @@ def test_what_only_one_type_has(ecli: Ecli, mixed: Path, words: list[str], shown
     assert {tags(event): event.keys() - {"@map", "@type"} for event in live} == shown
 
 
+def test_each_map_has_a_closing_line(ecli: Ecli, mixed: Path) -> None:
+    with ecli.start("run", mixed, "--record", "file", "--disable", "dump", "--where=pid > 0") as running:
+        subprocess.run(["/bin/true"], check=True)
+        live = running.end()
+    lines = live.stderr.splitlines()[-4:]
+    assert [line.partition(": ")[0] for line in lines[:3]] == ["first", "second", "third"]
+    counts = [line.partition(": ")[2].split(" of ")[0] for line in lines[:3]]
+    assert int(counts[0]) == 2 * int(counts[1]) > 0
+    assert sum(map(int, counts)) == int(lines[3].split()[0])
+    assert ecli("replay", "file", "--where=pid > 0").stderr.splitlines()[-4:] == lines
+
+
 def test_a_table_of_one_type_among_several(ecli: Ecli, mixed: Path) -> None:
     record(ecli, mixed)
     ecli("replay", "file", "--csv").fails("--csv: events are of several types, from first, second, third", hint=True)

@@ -183,6 +183,13 @@ def test_profiles_may_look_at_processes(build: Ecli) -> None:
         assert has_only(running, READ_PROCESSES)
 
 
+def test_so_may_events_with_stack_traces(build: Ecli) -> None:
+    assert build("build", DATA / "stacks.bpf.c", "-o", "stacks.json").status == 0
+    for words, rights in (((), READ_PROCESSES), (("--raw",), 0)):
+        with build.start("run", "stacks.json", "--json", *words) as running:
+            wait_until(lambda: has_only(running, rights), "the thread that has loaded it ending")  # noqa: B023  called at once
+
+
 READ_MAPS = """
 import sys
 from ecli_runtime.privileges import TO_READ_PROCESSES, give_up
@@ -351,6 +358,25 @@ def test_a_tracepoint_needs_a_readable_tracefs(ordinary_user: Ecli, hooks_for_an
     able = with_rights(ordinary_user, "bpf", "perfmon", "net_admin", "dac_read_search")
     outcome = replace(able, prefix=[*mounted, *able.prefix])(*words)
     assert outcome.status == 0, outcome.stderr
+
+
+def test_an_alternative_to_a_tracepoint_where_tracefs_cannot_be_read(build: Ecli, ordinary_user: Ecli) -> None:
+    programs = [
+        f'// @alternative call\nSEC("{section}") int way{number}(void *ctx) {{ return 0; }}\n'
+        for number, section in enumerate(("tp/syscalls/sys_enter_getpgid", "raw_tp/sys_enter"))
+    ]
+    head = '#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\nchar LICENSE[] SEC("license") = "GPL";\n'
+    (build.directory / "tool.bpf.c").write_text(head + "".join(programs))
+    assert build("build", "tool.bpf.c").status == 0
+    copy = ordinary_user.directory / "tool.json"
+    copy.write_bytes((build.directory / "tool.json").read_bytes())
+    copy.chmod(0o644)
+    user = with_rights(ordinary_user, "bpf", "perfmon")
+    mounted = mounting(tracefs="/sys/kernel/tracing")
+    outcome = replace(user, prefix=[*mounted, *user.prefix])("run", copy, "--duration", "10ms", "--verbose")
+    assert outcome.status == 0, outcome.stderr
+    assert "way0 (tp/syscalls/sys_enter_getpgid) is passed over: tracefs cannot be read at /sys/kernel/tracing" in outcome.stderr
+    assert "hook call: way1 (raw_tp/sys_enter)\n" in outcome.stderr
 
 
 def test_measuring_takes_a_right_of_its_own(ordinary_user: Ecli, hooks_for_anybody: Path) -> None:

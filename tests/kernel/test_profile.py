@@ -63,6 +63,21 @@ def test_the_functions_of_a_loop_that_has_ended(
     assert last["user_stack"][:3] == ["spin_inside", "spin_outside", "main"]
 
 
+def test_a_recording_keeps_the_names(ecli: Ecli, profile: Path, loop: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    words = ("--only-pid", str(loop.pid), "--duration", "1s", "--interval=300ms", "--record=file")
+    live = ecli("run", profile, *OPTIONS, *words, "--folded", "--flamegraph", "live.svg")
+    assert live.status == 0, live.stderr
+    loop.kill()
+    loop.wait()
+    again = ecli("replay", "file", "--folded", "--flamegraph", "again.svg")
+    assert (again.status, again.stdout) == (0, live.stdout), again.stderr
+    assert ";main;spin_outside;spin_inside" in again.stdout
+    assert (tmp_path / "again.svg").read_bytes() == (tmp_path / "live.svg").read_bytes()
+    events = ecli("replay", "file", "--json").events
+    assert any(event["user_stack"][:3] == ["spin_inside", "spin_outside", "main"] for event in events)
+    assert "    spin_outside (busyloop)\n" in ecli("replay", "file").stdout
+
+
 def test_a_profile_from_python(profile: Path, loop: subprocess.Popen[bytes]) -> None:
     attach = {"on_tick": "software:cpu-clock@99Hz"}
     with ecli_py.open(profile, {"only_pid": loop.pid}, attach=attach) as tool:

@@ -21,7 +21,14 @@ BEFORE = {
 }
 # What is imported while it loads.
 MEANWHILE = {
-    *("ecli_py.output", "ecli_py.tool", "ecli_runtime.attach", "ecli_runtime.decode", "ecli_runtime.decode.adaptive"),
+    *(
+        "ecli_py.output",
+        "ecli_py.sink",
+        "ecli_py.tool",
+        "ecli_runtime.attach",
+        "ecli_runtime.decode",
+        "ecli_runtime.decode.adaptive",
+    ),
     *("ecli_runtime.decode.choose", "ecli_runtime.decode.escapes", "ecli_runtime.decode.lines"),
     *("ecli_runtime.decode.meaning", "ecli_runtime.decode.plan", "ecli_runtime.decode.rows", "ecli_runtime.decode.writers"),
     *(
@@ -29,6 +36,7 @@ MEANWHILE = {
         "ecli_runtime.privileges",
         "ecli_runtime.read",
         "ecli_runtime.read.barrier",
+        "ecli_runtime.read.reader",
         "ecli_runtime.read.ringbuf",
     ),
     *("ecli_runtime.read.run", "ecli_runtime.read.sampler", "ecli_runtime.session", "ecli_runtime.sources"),

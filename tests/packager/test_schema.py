@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from ecli_py.overhead import usage_mark
 from ecli_py.showing import loss_mark
-from ecli_runtime.stream import RING_BUFFER_FULL
+from ecli_runtime.stream import RING_BUFFER_FULL, MapStats
 from ecli_runtime.usage import ProgramUsage, Usage
 from tests.cli import Ecli
 from tests.golden.golden import HERE, NAMES
@@ -45,8 +45,9 @@ def test_a_package_of_upstream(ecli: Ecli, small_package: Path) -> None:
 
 def test_marks_are_described(ecli: Ecli, small_package: Path) -> None:
     validator = Draft202012Validator(json.loads(ecli("schema", small_package).stdout))
+    buffer = MapStats("out", 3, 0, 0, 0, (), 0.25, 4096)
     usage = Usage(1.5, (ProgramUsage("on_exec", 3, 4000, 0),), 0.25, 1 << 24)
-    for mark in (json.loads(loss_mark("out", 3, RING_BUFFER_FULL)), usage_mark(usage, whole=True)):
+    for mark in (json.loads(loss_mark("out", 3, RING_BUFFER_FULL)), usage_mark(usage, 0.5, (buffer,), whole=True)):
         validator.validate(mark)
     assert not validator.is_valid(json.loads(loss_mark("other", 3, RING_BUFFER_FULL)))
     assert not validator.is_valid(json.loads(loss_mark("out", 3, "no reason")))

@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from ecli_schemas.model import Json, Package
 
 # What no schema can say: uniqueness across parts, and what is inside values that are kept as they are.
-BEYOND_A_SCHEMA = ("the option ", "the map has ", "nested deeper ", "expected text without lone surrogates")
+BEYOND_A_SCHEMA = (
+    "the option ",
+    "the map has ",
+    "the hook ",
+    "the program ",
+    "nested deeper ",
+    "expected text without lone surrogates",
+)
 
 ODD_VALUES: list[Any] = [
     *(None, True, False, 0, 1, -1, 2, 2**31, 2**32, 2**53, 0.5, 1e300),

@@ -17,31 +17,66 @@ from hypothesis import strategies as st
 from ecli_py.cli import main
 from ecli_runtime.decode.events import EventDecoder
 from ecli_runtime.read.run import Run
-from ecli_runtime.recording import DOCUMENT_SIZE, HEADER_SIZE, ITEM, STATE, make_block, parse_header
+from ecli_runtime.recorder import Recorder
+from ecli_runtime.recording_content import map_stats
+from ecli_runtime.recording_format import (
+    DOCUMENT_SIZE,
+    HEADER_SIZE,
+    ITEM,
+    ITEM_STACKS,
+    STATE,
+    TOTALS,
+    make_block,
+    parse_header,
+)
 from ecli_runtime.stream import Readings, Samples
-from tests.recordings import blocks, make_chunks, make_info, read, record
+from tests.recordings import STATS, blocks, make_chunks, make_info, make_stack_chunks, make_stack_info, read, record
 from tests.strategies import json_values
 
 if TYPE_CHECKING:
+    from ecli_runtime.recorder import RunInfo
     from ecli_runtime.stream import Chunk
 
-INFO = make_info()
-
-
-def make_recording() -> bytes:
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "file"
-        for _ in range(2):
-            record(path, INFO, [make_chunks(INFO.sources)])
-        return path.read_bytes()
-
-
-WHOLE = make_recording()
-BODIES = [(parse_header(block), zlib.decompress(block[HEADER_SIZE:])) for block in blocks(WHOLE)]
+INFO, STACK_INFO = make_info(), make_stack_info()
 DOCUMENT_AT = STATE.size + DOCUMENT_SIZE.size
-(DOCUMENT_LENGTH,) = DOCUMENT_SIZE.unpack_from(BODIES[0][1], STATE.size)
-DOCUMENT = json.loads(BODIES[0][1][DOCUMENT_AT : DOCUMENT_AT + DOCUMENT_LENGTH])
-BTF = BODIES[0][1][DOCUMENT_AT + DOCUMENT_LENGTH :]
+REASONS_LOST = {"ring buffer full": 7, "not decoded": 1}
+
+
+class Whole:
+    """A recording of two runs, with loss, and its parts."""
+
+    def __init__(self, info: RunInfo, chunks: list[Chunk]) -> None:
+        self.info = info
+        maps = tuple(map_stats(source.name, 9, REASONS_LOST, 0.5, 4096) for source in info.sources[1:])
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "file"
+            for _ in range(2):
+                with Recorder(str(path), info, lambda: STATS.replace(maps=maps), lambda _text: None) as recorder:
+                    for each in recorder.tee(iter([iter(chunks)])):
+                        list(each)
+                    recorder.note_loss(info.sources[0].name, "ring buffer full", 1 << 40)
+            self.data = path.read_bytes()
+        self.bodies = [(parse_header(block), zlib.decompress(block[HEADER_SIZE:])) for block in blocks(self.data)]
+        first = self.bodies[0][1]
+        (length,) = DOCUMENT_SIZE.unpack_from(first, STATE.size)
+        self.document = json.loads(first[DOCUMENT_AT : DOCUMENT_AT + length])
+        self.before_btf, self.btf = first[: DOCUMENT_AT + length], first[DOCUMENT_AT + length :]
+
+    def block_with(self, index: int, body: bytes) -> bytes:
+        """Return a whole block in the place of another, with another body."""
+        header = self.bodies[index][0]
+        assert header is not None
+        return make_block(header.kind, header.run, header.sequence, body)[0]
+
+    def with_body(self, index: int, body: bytes) -> bytes:
+        """Return the recording with another body of a block."""
+        whole = list(blocks(self.data))
+        whole[index] = self.block_with(index, body)
+        return b"".join(whole)
+
+
+WHOLES = [Whole(INFO, make_chunks(INFO.sources)), Whole(STACK_INFO, make_stack_chunks(STACK_INFO.sources))]
+wholes = st.sampled_from(WHOLES)
 
 
 def replay(data: bytes, *options: str) -> None:
@@ -67,39 +102,30 @@ def damaged(draw: st.DrawFn, data: bytes) -> bytes:
     return bytes(changed)
 
 
-def block_with(index: int, body: bytes) -> bytes:
-    """Return a whole block in the place of another, with another body."""
-    header = BODIES[index][0]
-    assert header is not None
-    return make_block(header.kind, header.run, header.sequence, body)[0]
-
-
-modes = st.sampled_from([(), ("--json",), ("--fields=-pid",), ("--count", "3")])
+modes = st.sampled_from([(), ("--json",), ("--fields=-pid",), ("--count", "3"), ("--top=1", "--raw")])
 
 
 @settings(deadline=None)
-@given(damaged(WHOLE), modes)
+@given(wholes.flatmap(lambda whole: damaged(whole.data)), modes)
 def test_bytes_that_were_changed(data: bytes, options: tuple[str, ...]) -> None:
     replay(data, *options)
 
 
 @settings(deadline=None)
-@given(st.integers(0, len(BODIES) - 1), st.data(), modes)
-def test_blocks_that_are_whole_and_make_no_sense(index: int, data: st.DataObject, options: tuple[str, ...]) -> None:
-    body = data.draw(damaged(BODIES[index][1]))
-    whole = list(blocks(WHOLE))
-    whole[index] = block_with(index, body)
-    replay(b"".join(whole), *options)
+@given(wholes, st.data(), modes)
+def test_blocks_that_are_whole_and_make_no_sense(whole: Whole, data: st.DataObject, options: tuple[str, ...]) -> None:
+    index = data.draw(st.integers(0, len(whole.bodies) - 1))
+    replay(whole.with_body(index, data.draw(damaged(whole.bodies[index][1]))), *options)
 
 
 @st.composite
-def odd_documents(draw: st.DrawFn) -> bytes:
-    """A description of a run in which a value is another, or missing."""
-    document = json.loads(json.dumps(DOCUMENT))
+def odd_documents(draw: st.DrawFn, whole: Any) -> bytes:
+    """A document in which a value is another, or missing."""
+    document = json.loads(json.dumps(whole))
     at: Any = document
     while True:
         key = draw(st.sampled_from(sorted(at) if isinstance(at, dict) else range(len(at))))
-        if isinstance(at[key], (dict, list)) and at[key] and draw(st.booleans()):
+        if isinstance(at[key], (dict, list)) and at[key] and draw(st.integers(0, 3)):
             at = at[key]
             continue
         if draw(st.integers(0, 5)):
@@ -110,27 +136,51 @@ def odd_documents(draw: st.DrawFn) -> bytes:
 
 
 @settings(deadline=None)
-@given(odd_documents() | st.binary(max_size=20), modes)
-def test_descriptions_that_make_no_sense(document: bytes, options: tuple[str, ...]) -> None:
-    body = BODIES[0][1][: STATE.size] + DOCUMENT_SIZE.pack(len(document)) + document + BTF
-    replay(b"".join([block_with(0, body), *list(blocks(WHOLE))[1:]]), *options)
+@given(wholes, st.data(), modes)
+def test_descriptions_that_make_no_sense(whole: Whole, data: st.DataObject, options: tuple[str, ...]) -> None:
+    document = data.draw(odd_documents(whole.document) | st.binary(max_size=20))
+    body = whole.bodies[0][1][: STATE.size] + DOCUMENT_SIZE.pack(len(document)) + document + whole.btf
+    replay(whole.with_body(0, body), *options)
 
 
 @settings(deadline=None)
-@given(damaged(BTF), modes)
-def test_types_that_make_no_sense(btf: bytes, options: tuple[str, ...]) -> None:
-    body = BODIES[0][1][: DOCUMENT_AT + DOCUMENT_LENGTH] + btf
-    replay(b"".join([block_with(0, body), *list(blocks(WHOLE))[1:]]), *options)
+@given(wholes, st.data(), modes)
+def test_types_that_make_no_sense(whole: Whole, data: st.DataObject, options: tuple[str, ...]) -> None:
+    replay(whole.with_body(0, whole.before_btf + data.draw(damaged(whole.btf))), *options)
+
+
+STACKS = {
+    "frames": [["schedule", "kernel"], ["main", "prog"]],
+    "stacks": [[0, "070000000000000005000000", [0, 1]], [1, "00", None], [0, "ff", []]],
+    "comms": {"00": "sh"},
+}
+
+
+@settings(deadline=None)
+@given(odd_documents(STACKS) | st.binary(max_size=20), st.integers(0, 2), st.sampled_from([0, 1, 0xFFFF]), modes)
+def test_stacks_that_make_no_sense(document: bytes, source: int, kind: int, options: tuple[str, ...]) -> None:
+    whole = WHOLES[1]
+    body = whole.bodies[1][1]
+    item = ITEM.pack(ITEM_STACKS, 0, source, kind, len(document), 0, 1, 0) + document
+    replay(whole.with_body(1, body[: STATE.size] + item + body[STATE.size :]), *options)
+
+
+@settings(deadline=None)
+@given(wholes, st.data(), modes)
+def test_numbers_of_maps_that_make_no_sense(whole: Whole, data: st.DataObject, options: tuple[str, ...]) -> None:
+    body = whole.bodies[2][1]
+    at = STATE.size + TOTALS.size
+    replay(whole.with_body(2, body[:at] + data.draw(odd_documents(json.loads(body[at:])) | st.binary(max_size=20))), *options)
 
 
 items = st.lists(
     st.tuples(
         st.builds(
             ITEM.pack,
-            st.integers(0, 3),
+            st.integers(0, 5),
             st.integers(0, 1),
             st.integers(0, len(INFO.sources)),
-            st.integers(0, 2) | st.just(0xFFFF),
+            st.integers(0, 6) | st.just(0xFFFF),
             st.integers(0, 40),
             st.integers(0, 6).map(lambda words: words * 8) | st.integers(0, 40),
             st.integers(0, 4),
@@ -145,18 +195,16 @@ states = st.builds(STATE.pack, times, times, times, times, times, times)
 
 
 @settings(deadline=None)
-@given(states, items, modes)
-def test_items_that_make_no_sense(state: bytes, content: bytes, options: tuple[str, ...]) -> None:
-    first, _, *rest = blocks(WHOLE)
-    replay(b"".join([first, block_with(1, state + content), *rest]), *options)
+@given(wholes, states, items, modes)
+def test_items_that_make_no_sense(whole: Whole, state: bytes, content: bytes, options: tuple[str, ...]) -> None:
+    replay(whole.with_body(1, state + content), *options)
 
 
 @settings(deadline=None)
-@given(st.binary(min_size=32, max_size=32), modes)
-def test_totals_that_make_no_sense(totals: bytes, options: tuple[str, ...]) -> None:
-    whole = list(blocks(WHOLE))
-    whole[-1] = block_with(len(whole) - 1, BODIES[-1][1][: STATE.size] + totals)
-    replay(b"".join(whole), *options)
+@given(wholes, st.binary(min_size=32, max_size=32), modes)
+def test_totals_that_make_no_sense(whole: Whole, totals: bytes, options: tuple[str, ...]) -> None:
+    body = whole.bodies[-1][1]
+    replay(whole.with_body(-1, body[: STATE.size] + totals + body[STATE.size + TOTALS.size :]), *options)
 
 
 @st.composite

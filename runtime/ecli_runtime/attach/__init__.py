@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from typing import Protocol, TypeAlias
 
+    from ecli_runtime.attach.alternatives import Choice, Failures, Served
     from ecli_runtime.attach.options import AttachOptions
+    from ecli_runtime.attach.target import Request
     from ecli_runtime.libbpf.object import LoadedObject, LoadedProgram, OpenObject, Program
     from ecli_schemas.model import Package
 
@@ -75,7 +77,10 @@ class Plan:
         finite: Nothing comes any more once it is attached, and what iterators show is read.
         has_iterators: Some of them are iterators, which somebody must read.
         needs_tracefs: libbpf looks up targets in tracefs.
-        optional: Names of the programs that are only loaded when the user asks for them.
+        optional: Names of the programs that the package does without: that are only loaded when the user asks for them, and those
+            of optional hooks.
+        choice: What was chosen for the hooks of the package; ``None`` if it has none.
+        attaching: Name of the program that is being attached, or that could not be; empty before and after.
     """
 
     def __init__(self) -> None:
@@ -86,6 +91,8 @@ class Plan:
         self.has_iterators = False
         self.needs_tracefs = False
         self.optional: frozenset[str] = frozenset()
+        self.choice: Choice | None = None
+        self.attaching = ""
 
     def add(self, program: Program, attacher: Attacher) -> None:
         """Add a program."""
@@ -99,6 +106,11 @@ class Plan:
     def hold(self, resource: Attached) -> None:
         """Own something that is needed until the object is loaded."""
         self._held.append(resource)
+
+    @property
+    def hooks(self) -> tuple[Served, ...]:
+        """Which alternative serves each hook of the package."""
+        return () if self.choice is None else tuple(self.choice.served)
 
     @property
     def empty(self) -> bool:
@@ -121,8 +133,10 @@ class Plan:
         programs = {each.name: each for each in loaded.programs}
         for name, attacher in self._attachers:
             if only is None or name in only:
+                self.attaching = name
                 for link in attacher(programs[name], loaded):
                     yield name, link
+        self.attaching = ""
         if self._map_names:
             from ecli_runtime.attach.struct_ops import attach_map
 
@@ -136,7 +150,13 @@ class Plan:
             self._held.pop().close()
 
 
-def prepare(opened: OpenObject, package: Package, options: AttachOptions | None = None, has_sources: bool = True) -> Plan:
+def prepare(
+    opened: OpenObject,
+    package: Package,
+    options: AttachOptions | None = None,
+    has_sources: bool = True,
+    failures: Failures | None = None,
+) -> Plan:
     """Find out where the programs of an object go, and tell it what it must know of that before it is loaded.
 
     Args:
@@ -144,16 +164,20 @@ def prepare(opened: OpenObject, package: Package, options: AttachOptions | None 
         package: What it is from: the programs that it names are attached.
         options: What the user says of it; ``None`` says nothing.
         has_sources: Whether there is something that events may still come from when all is attached.
+        failures: Programs of hooks that could not be loaded or attached before, with their targets.
 
     Raises:
-        TargetError: A target is missing, or no target for its program.
+        TargetError: A target is missing, or no target for its program; or a hook has no alternative that is possible.
     """
     plan = Plan()
     plan.optional = frozenset(program.name for program in opened.programs if not program.autoload)
     taken: set[str] = set()  # shortcuts that serve a program
     endless = False
     try:
-        for program, text in _wanted(opened, package, options):
+        if package.hooks:
+            plan.choice = _choose(opened, package, options, plan, failures or {})
+            plan.optional -= plan.choice.needed
+        for program, text in _wanted(opened, package, options, plan.choice):
             is_iterator = program.is_iterator
             plan.has_iterators |= is_iterator
             # A program that was run may have started a timer.
@@ -172,7 +196,7 @@ def prepare(opened: OpenObject, package: Package, options: AttachOptions | None 
         if options is not None:
             options.check_used(taken, plan.empty)
         if plan.empty:
-            _check_optional(opened)
+            _check_optional(opened, plan)
     except BaseException:
         plan.close()
         raise
@@ -193,20 +217,41 @@ def _is_in_tracefs(section: str) -> bool:
     return not os.path.exists(f"/sys/bus/event_source/devices/{'uprobe' if kind.startswith('u') else 'kprobe'}/type")
 
 
-def _wanted(opened: OpenObject, package: Package, options: AttachOptions | None) -> Iterator[tuple[Program, str | None]]:
+def _choose(opened: OpenObject, package: Package, options: AttachOptions | None, plan: Plan, failures: Failures) -> Choice:
+    from ecli_runtime.attach.alternatives import choose
+    from ecli_runtime.attach.options import AttachOptions
+
+    options = options or AttachOptions()
+    options.check_names(opened)
+    choice = choose(opened, package, options, plan, _find_target, failures)
+    plan.optional |= choice.texts.keys() - choice.needed
+    return choice
+
+
+def _wanted(
+    opened: OpenObject, package: Package, options: AttachOptions | None, choice: Choice | None
+) -> Iterator[tuple[Program, str | None]]:
     """Yield the programs to be attached in the package's order, each with what ``--attach`` says; say which shall be loaded."""
     called: frozenset[str] = frozenset()  # by others, so they are loaded and not attached
     if any(each.type == _MAP_TYPE_PROG_ARRAY for each in opened.maps):
         called = _tail_called(opened, package)
     targets, disabled = ({}, ()) if options is None else (options.check_names(opened), options.disabled)
     order = {spec.name: position for position, spec in enumerate(package.programs)}
+    for hook in package.hooks:  # alternatives go where that one goes which is listed
+        names = [one.name for each in hook.alternatives for one in each.programs]
+        place = min((order[name] for name in names if name in order), default=len(order))
+        order |= dict.fromkeys(names, place)
     for program in sorted(opened.programs, key=lambda each: order.get(each.name, len(order))):
         if program.name in disabled:
             if program.name not in called:
                 program.set_autoload(False)
         elif program.name in targets:
             program.set_autoload(True)
-            yield program, targets[program.name] or None
+            yield program, targets[program.name] or (None if choice is None else choice.texts.get(program.name))
+        elif choice is not None and program.name in choice.members:
+            program.set_autoload(program.name in choice.texts)
+            if program.name in choice.texts:
+                yield program, choice.texts[program.name]
         # libbpf's skeletons do not attach what is not loaded either (bpf_object__attach_skeleton). Callbacks go with their map.
         elif program.name in order and program.autoload and program.name not in called and program.type != _STRUCT_OPS:
             yield program, None
@@ -221,21 +266,69 @@ def _ask_family(
     taken: set[str],
     plan: Plan,
 ) -> Attacher:
-    from importlib import import_module
-
     from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.attach.target import Request
 
     said = next((spec.attach for spec in package.programs if spec.name == program.name), {})
-    request = Request(opened, program, text, said, package.format is None, options or AttachOptions(), taken, plan)
-    family = _FAMILIES.get(program.type)
-    if family is None or program.section.endswith(("/devmap", "/cpumap")):
+    return _find_target(Request(opened, program, text, said, package.format is None, options or AttachOptions(), taken, plan))
+
+
+def _find_target(request: Request) -> Attacher:
+    from importlib import import_module
+
+    family = _FAMILIES.get(request.program.type)
+    if family is None or request.program.section.endswith(("/devmap", "/cpumap")):
         raise request.unattachable()
     attacher: Attacher = import_module(f"ecli_runtime.attach.{family}").prepare(request)
     return attacher
 
 
-def _check_optional(opened: OpenObject) -> None:
+def attach_loaded(loaded: LoadedObject, program: LoadedProgram, target: str | None, options: AttachOptions) -> list[Attached]:
+    """Attach one program of an object that somebody else drives, when it is loaded; return what keeps it attached.
+
+    Args:
+        loaded: The object.
+        program: The program, one of it.
+        target: Where it goes, in the words of ``--attach``; ``None``: where its section says, or a shortcut of the options.
+        options: What the user says of it; targets count where none is given.
+
+    Raises:
+        TargetError: It needs a target, or has one that it cannot be attached to.
+        AttachError: libbpf or the kernel refused.
+    """
+    from ecli_runtime.attach.target import Request
+
+    plan = Plan()
+    links: list[Attached] = []
+    text = options.targets.get(program.name) if target is None else target
+    if text is None and program.type in _BY_SECTION and "/" in program.section and not program.is_iterator:
+        plan.add(program, _by_section)
+    else:
+        plan.add(program, _find_target(Request(loaded, program, text, {}, False, options, set(), plan)))
+
+    def attach() -> None:
+        links.extend(link for _name, link in plan.attach(loaded))
+
+    try:
+        if plan.needs_tracefs:
+            from ecli_runtime.mounts import with_tracefs
+
+            with_tracefs(attach)
+        else:
+            attach()
+    except BaseException:
+        for link in links:
+            link.close()
+        raise
+    return links
+
+
+def _check_optional(opened: OpenObject, plan: Plan) -> None:
+    refused = [each for each in plan.hooks if each.refusals and not each.left_out]
+    if refused:
+        from ecli_runtime.attach.alternatives import nothing_serves
+
+        raise nothing_serves(refused)
     optional = [program.name for program in opened.programs if not program.autoload]
     if optional:
         from ecli_runtime.errors import TargetError

@@ -119,16 +119,16 @@ def hint_for_function(path: str, name: str) -> str:
     """Return what to try where a binary has no function of a name."""
     from difflib import get_close_matches
 
-    functions = sorted(set(_functions(path)))
-    if not functions:
+    known = sorted(set(functions(path)))
+    if not known:
         return f"{path} has no symbols: say a place in the file, 0x1234, or get a binary with symbols"
-    near = get_close_matches(name.partition("+")[0], functions, n=3)
+    near = get_close_matches(name.partition("+")[0], known, n=3)
     return f"did you mean {' or '.join(near)}?" if near else f"`nm -D {path}` lists the functions; an inlined one is no function"
 
 
 def hint_for_usdt(path: str) -> str:
     """Return what to try where a binary has no USDT probe of a name."""
-    probes = sorted(set(_usdt_probes(path)))
+    probes = sorted(set(usdt_probes(path)))
     return f"probes there: {listing(probes)}" if probes else f"{path} has no USDT probes"
 
 
@@ -154,7 +154,7 @@ class _Elf:
         return self.data[offset : offset + size]
 
 
-def _functions(path: str) -> Iterator[str]:
+def functions(path: str) -> Iterator[str]:
     """Yield the functions that the symbols of a binary name; none where it cannot be read."""
     try:
         elf = _Elf(path)
@@ -167,7 +167,7 @@ def _functions(path: str) -> Iterator[str]:
         return
 
 
-def _usdt_probes(path: str) -> Iterator[str]:
+def usdt_probes(path: str) -> Iterator[str]:
     """Yield the USDT probes that the notes of a binary describe (``stapsdt``, type 3), as ``provider:name``."""
     try:
         for notes, _link in _Elf(path).sections(_SHT_NOTE):

@@ -74,12 +74,17 @@ def hint_for_kprobe(name: str, refused: str = "") -> str:
     return hint_for_function(name, names)
 
 
+def syscall_functions(name: str) -> tuple[str, ...]:
+    """Return the names that the function of a system call may have in a kernel (``SYSCALL_DEFINEx``)."""
+    return tuple(f"{prefix}{name}" for prefix in (f"__{_prefix()}_sys_", "__se_sys_", "sys_"))
+
+
 def hint_for_syscall(name: str) -> str:
     """Return what to try where there is no such system call."""
     names = kernel_functions()
     if names and "register_kprobe" not in names:
         return "this kernel has no kprobes (CONFIG_KPROBES): tp/syscalls/sys_enter_NAME may serve instead"
-    prefixes = (f"__{_prefix()}_sys_", "__se_sys_", "sys_")
+    prefixes = syscall_functions("")
     calls = {each.removeprefix(prefix) for each in names for prefix in prefixes if each.startswith(prefix)}
     near = _nearest(name, calls)
     return f"did you mean {' or '.join(near)}?" if near else "`man syscalls` lists them"

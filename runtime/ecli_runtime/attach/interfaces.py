@@ -7,7 +7,7 @@ import errno
 
 from ecli_runtime.attach.descriptors import Descriptor
 from ecli_runtime.attach.target import listing
-from ecli_runtime.errors import AttachError, LibbpfError, TargetError, UnsupportedFeatureError
+from ecli_runtime.errors import LibbpfError, TargetError
 from ecli_runtime.libbpf._ffi import lib
 from ecli_runtime.libbpf.options import LinkCreateOpts, options
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ecli_runtime.attach import Attached, Attacher
     from ecli_runtime.attach.target import Request
-    from ecli_runtime.libbpf.object import Link, LoadedObject, LoadedProgram
+    from ecli_runtime.libbpf.object import LoadedObject, LoadedProgram
     from ecli_schemas.model import Json
 else:
     import _socket as socket  # the C module under it; socket itself brings selectors and enum, 4 ms
@@ -91,10 +91,10 @@ def _prepare_tc(request: Request) -> Attacher:
     else:
         ifindex = interface_index(request, name)
     where = f"interface {name} ({direction})"
-    request.program.set_expected_attach_type(0 if must_be_clsact else _TCX[direction])
+    request.set_attach_type(0 if must_be_clsact else _TCX[direction])
 
     def attach(program: LoadedProgram, _loaded: LoadedObject) -> Iterator[Attached]:
-        link = None if must_be_clsact else _attach_tcx(program, ifindex, where)
+        link = None if must_be_clsact else _attach_tcx(program, ifindex, direction, where)
         if link is not None:
             yield link
             return
@@ -105,16 +105,16 @@ def _prepare_tc(request: Request) -> Attacher:
     return attach
 
 
-def _attach_tcx(program: LoadedProgram, ifindex: int, where: str) -> Link | None:
-    """Attach by TCX; ``None``: there is none, before Linux 6.6 (e420bed02507), which knows no such link, and libbpf 1.3."""
+def _attach_tcx(program: LoadedProgram, ifindex: int, direction: str, where: str) -> Descriptor | None:
+    """Attach by TCX; ``None``: there is none, before Linux 6.6 (e420bed02507), which knows no such link."""
     try:
-        return program.link(where, lib.bpf_program__attach_tcx, ifindex, None)
-    except UnsupportedFeatureError:
-        return None
-    except AttachError as error:
+        options_ = options(LinkCreateOpts)
+        fd: int = lib.bpf_link_create(program.fd, ifindex, _TCX[direction], ctypes.byref(options_))
+    except LibbpfError as error:
         if error.errno != errno.EINVAL:
-            raise
+            raise program.explain(where, error, {}) from error
         return None
+    return Descriptor(fd)
 
 
 def _prepare_netkit(request: Request) -> Attacher:

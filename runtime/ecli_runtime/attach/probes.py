@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ecli_runtime.attach import Attacher
+    from ecli_runtime.attach.places import Absence
     from ecli_runtime.attach.target import Request
     from ecli_runtime.libbpf.object import Link, LoadedObject, LoadedProgram
 
@@ -138,6 +139,24 @@ def _prepare_usdt(request: Request) -> Attacher:
     arguments = (pid, binary.encode(), provider.encode(), name.encode(), None)
     where = f"USDT probe {provider}:{name} of {binary}"
     return _attacher(where, lib.bpf_program__attach_usdt, arguments, _usdt_hints(binary, pid))
+
+
+def absence_in_binary(request: Request) -> Absence | None:
+    """Return why a binary has no place for a uprobe or USDT probe, whose target is one; ``None``: nothing speaks against it."""
+    from ecli_runtime.attach.binaries import functions, hint_for_function, hint_for_usdt, usdt_probes
+    from ecli_runtime.attach.places import Absence
+
+    if request.kind == "usdt":
+        binary, (provider, name), _pid = _binary_and_names(request, "", "", 2)
+        if f"{provider}:{name}" in usdt_probes(binary):
+            return None
+        return Absence(f"{binary} has no USDT probe {provider}:{name}", lambda: hint_for_usdt(binary))
+    binary, (name,), _pid = _binary_and_names(request, "", "", 1)
+    known = set(functions(binary))
+    # Without symbols, with a version, or of patterns and places, libbpf knows better.
+    if not known or not name.isidentifier() or name in known:
+        return None
+    return Absence(f"{binary} has no function {name}", lambda: hint_for_function(binary, name))
 
 
 def _binary_and_names(request: Request, what: str, example: str, count: int) -> tuple[str, list[str], int]:

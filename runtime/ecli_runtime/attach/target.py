@@ -6,14 +6,15 @@ import os
 
 from ecli_runtime.errors import TargetError
 from ecli_runtime.libbpf._ffi import lib
+from ecli_runtime.libbpf.object import LoadedProgram
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ecli_runtime.attach import Plan
     from ecli_runtime.attach.options import AttachOptions
-    from ecli_runtime.libbpf.object import OpenMap, OpenObject, Program
+    from ecli_runtime.libbpf.object import LoadedMap, LoadedObject, OpenMap, OpenObject, Program
     from ecli_schemas.model import Json
 
 _NAMES_SHOWN = 12
@@ -23,7 +24,7 @@ class Request:
     """A program whose target is wanted.
 
     Attributes:
-        program: The program, not loaded yet.
+        program: The program, not loaded yet, unless somebody drives it who attaches when it is.
         text: What ``--attach`` says of it; ``None``: nothing.
         said: What the package says of it (``ProgramSpec.attach``).
         upstream: The package is one of upstream's, whose defaults hold.
@@ -32,7 +33,7 @@ class Request:
 
     def __init__(
         self,
-        opened: OpenObject,
+        opened: OpenObject | LoadedObject,
         program: Program,
         text: str | None,
         said: Mapping[str, Json],
@@ -97,9 +98,17 @@ class Request:
         return pid
 
     @property
-    def maps(self) -> list[OpenMap]:
+    def maps(self) -> Sequence[OpenMap | LoadedMap]:
         """Maps of the object."""
         return self._opened.maps
+
+    def set_attach_type(self, number: int) -> None:
+        """Say for which ``enum bpf_attach_type`` the kernel shall check the program, if it is not loaded yet.
+
+        For links that say theirs it does without: programs of traffic control.
+        """
+        if not isinstance(self.program, LoadedProgram):
+            self.program.set_expected_attach_type(number)
 
     # Errors.
 

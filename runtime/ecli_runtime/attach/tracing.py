@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 
-from ecli_runtime.errors import AttachError, EcliError, LibbpfError, TargetError, describe_errno
+from ecli_runtime.errors import AttachError, EcliError, LibbpfError, describe_errno
 from ecli_runtime.libbpf._ffi import lib
 from ecli_runtime.mounts import with_tracefs
 
@@ -58,14 +58,14 @@ def _prepare_tracepoint(request: Request) -> Attacher:
 
     def attach(program: LoadedProgram, _loaded: LoadedObject) -> Iterator[Link]:
         arguments = (category.encode(), name.encode())
-        hints = {errno.ENOENT: lambda: _hint_for_tracepoint(category, name), errno.EACCES: _hint_for_refusal}
+        hints = {errno.ENOENT: lambda: hint_for_tracepoint(category, name), errno.EACCES: _hint_for_refusal}
         yield program.link(f"tracepoint {category}:{name}", lib.bpf_program__attach_tracepoint, *arguments, hints=hints)
 
     return attach
 
 
 def _attach_raw(program: LoadedProgram, name: str) -> Iterator[Link]:
-    hints = {errno.ENOENT: lambda: _hint_for_raw_tracepoint(name)}
+    hints = {errno.ENOENT: lambda: hint_for_raw_tracepoint(name)}
     yield program.link(f"raw tracepoint {name}", lib.bpf_program__attach_raw_tracepoint, name.encode(), hints=hints)
 
 
@@ -78,7 +78,7 @@ def _prepare_function(request: Request) -> Attacher:
         try:
             request.program.set_attach_target(name)
         except LibbpfError as error:
-            raise _no_target(request, name, error) from error
+            raise request.wrong(problem_of_target(request, error), hint_for_target(request, name, error)) from error
     return _attach_by_section
 
 
@@ -89,16 +89,25 @@ def _attach_by_section(program: LoadedProgram, _loaded: LoadedObject) -> Iterato
         raise explained(error, program) from error
 
 
-def _no_target(request: Request, name: str, error: LibbpfError) -> TargetError:
+def problem_of_target(request: Request, error: LibbpfError) -> str:
+    """Return what is wrong with a target that was looked up in the kernel's BTF."""
     if error.errno not in (errno.ENOENT, errno.ESRCH):
-        return request.wrong(describe_errno(error.errno), "`--verbose` shows what libbpf says")
+        return describe_errno(error.errno)
+    what = {"tp_btf": "tracepoint", "lsm": "hook"}.get(request.kind, "function in its BTF")
+    return f"this kernel has no such {what}"
+
+
+def hint_for_target(request: Request, name: str, error: LibbpfError) -> str:
+    """Return what to try where the kernel's BTF does not have a target."""
+    if error.errno not in (errno.ENOENT, errno.ESRCH):
+        return "`--verbose` shows what libbpf says"
     if request.kind == "tp_btf":
-        return request.wrong("this kernel has no such tracepoint", _hint_for_raw_tracepoint(name))
+        return hint_for_raw_tracepoint(name)
     if request.kind == "lsm":
-        return request.wrong("this kernel has no such hook", "include/linux/lsm_hook_defs.h of the kernel lists them")
+        return "include/linux/lsm_hook_defs.h of the kernel lists them"
     from ecli_runtime.attach.functions import hint_for_function
 
-    return request.wrong("this kernel has no such function in its BTF", hint_for_function(name))
+    return hint_for_function(name)
 
 
 def _prepare_freplace(request: Request) -> Attacher:
@@ -128,9 +137,9 @@ def explained(error: AttachError, program: LoadedProgram) -> AttachError:
     if error.errno in (errno.ENOENT, errno.ESRCH):
         if program.type == _TRACEPOINT:
             category, _, name = rest.partition("/")
-            hint = _hint_for_tracepoint(category, name)
+            hint = hint_for_tracepoint(category, name)
         elif program.type in (_RAW_TRACEPOINT, _RAW_TRACEPOINT_WRITABLE) or kind == "tp_btf":
-            hint = _hint_for_raw_tracepoint(rest)
+            hint = hint_for_raw_tracepoint(rest)
     elif error.errno == errno.EACCES and program.type == _TRACEPOINT:
         hint = _hint_for_refusal()
     elif error.errno == errno.EBUSY:
@@ -164,11 +173,23 @@ def _hint_for_refusal() -> str:
     return hint_for_refusal([_TRACEPOINT]) if missing(["CAP_PERFMON"]) else hint_for_tracefs()
 
 
-def _hint_for_tracepoint(category: str, name: str) -> str:
+def is_in_tracefs(pattern: str) -> bool:
+    """Tell whether tracefs, which must be mounted, has a file; a star stands for the name of any directory."""
+    root = os.path.dirname(next(each for each in _EVENTS if os.path.isdir(each)))
+    before, star, after = pattern.partition("*")
+    if not star:
+        return os.path.exists(f"{root}/{pattern}")
+    with os.scandir(f"{root}/{before}") as entries:
+        return any(os.path.exists(each.path + after) for each in entries)
+
+
+def hint_for_tracepoint(category: str, name: str) -> str:
+    """Return what to try where the kernel has no such tracepoint."""
     return _meant(f"{category}:{name}", [f"{each}:{event}" for each, event in _tracepoints()])
 
 
-def _hint_for_raw_tracepoint(name: str) -> str:
+def hint_for_raw_tracepoint(name: str) -> str:
+    """Return what to try where the kernel has no such raw tracepoint."""
     # Events of system calls are made of these two, which tracefs does not list as such.
     return _meant(name, [event for _category, event in _tracepoints()] + ["sys_enter", "sys_exit"])
 

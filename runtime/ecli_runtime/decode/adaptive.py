@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ecli_runtime.background import Background
-    from ecli_runtime.decode.lines import LineProgram
+    from ecli_runtime.decode.lines import LineProgram, Value
     from ecli_runtime.decode.wasm import WasmLines
     from ecli_runtime.read.run import Run
 
@@ -29,11 +29,17 @@ class Lines:
     Args:
         program: What to write.
         symbol: As for :class:`~ecli_runtime.decode.rows.PythonLines`.
+        stack: Likewise.
     """
 
-    def __init__(self, program: LineProgram, symbol: Callable[[int], str] | None = None) -> None:
+    def __init__(
+        self,
+        program: LineProgram,
+        symbol: Callable[[int], str] | None = None,
+        stack: Callable[[Value], Callable[[bytes, int], bytes]] | None = None,
+    ) -> None:
         self._program = program
-        self._python = PythonLines(program, symbol)
+        self._python = PythonLines(program, symbol, stack)
         self._wasm: WasmLines | None = None
         self._making: Background | None = None
         self._settled = not program.portable

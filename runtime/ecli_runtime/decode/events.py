@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ecli_runtime.decode.python import make_decoder
+from ecli_runtime.decode.stacks import functions, put_names, stack_members
 from ecli_runtime.stream import Samples, TextLines
 
 TYPE_CHECKING = False
@@ -12,14 +13,16 @@ if TYPE_CHECKING:
 
     from ecli_runtime.decode.plan import Plan
     from ecli_runtime.stream import Chunk, Readings, Source
-    from ecli_runtime.symbols.profile import StackNames
+
+STACK_MEMBERS = ("kernel_stack", "user_stack")  # beside key and value
 
 
 class Event(dict):  # type: ignore[type-arg]
     """A decoded event: member name → value.
 
     A reading of a map has the keys ``key`` and ``value``; where it counts stack traces also ``kernel_stack`` and ``user_stack``:
-    names of functions, the innermost first, ``None`` for a stack that was lost. A line of an iterator ``program`` and ``line``.
+    names of functions, the innermost first, ``None`` for a stack that was lost. Members of events that are stack traces have
+    these for values, too. A line of an iterator has ``program`` and ``line``.
 
     Attributes:
         source: The map it came through, or the iterator.
@@ -37,7 +40,6 @@ class EventDecoder:
     """Decodes chunks; keeps a decoder for each plan that it has met."""
 
     def __init__(self) -> None:
-        self._stack_names: dict[str, StackNames] = {}  # by map
         self._decoders: dict[int, tuple[Plan, Callable[[bytes], Any]]] = {}  # by identity: a plan is long to compare
 
     def _decoder(self, plan: Plan) -> Callable[[bytes], Any]:
@@ -58,8 +60,12 @@ class EventDecoder:
                 yield Event({"data": payload.hex()}, chunk.source, "")
         else:
             decode, source, type_name = self._decoder(chunk.plan), chunk.source, chunk.plan.type_name
+            members = stack_members(chunk.plan) if source.stack_kinds else ()
             for payload in chunk.run.payloads():
-                yield Event(decode(payload), source, type_name)
+                event = Event(decode(payload), source, type_name)
+                if members:
+                    put_names(event, members, chunk.stacks, payload)
+                yield event
 
     def _readings(self, chunk: Readings) -> Iterator[Event]:
         source = chunk.source
@@ -80,10 +86,4 @@ class EventDecoder:
         stacks = chunk.stacks
         if stacks is None:
             return lambda _key: {}
-        names = self._stack_names.get(chunk.source.name)
-        if names is None:
-            from ecli_runtime.symbols.profile import StackNames
-
-            names = self._stack_names[chunk.source.name] = StackNames(chunk.source)
-        names.meet(stacks)
-        return lambda key: names.members(key, stacks.get(key, ((), ())))
+        return lambda key: {name: functions(stacks.frames(member, key)) for member, name in enumerate(STACK_MEMBERS)}

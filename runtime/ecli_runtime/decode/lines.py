@@ -9,6 +9,7 @@ the start of the element, all others from the start of the sample.
 from __future__ import annotations
 
 from ecli_runtime.decode.escapes import ESCAPES, JSON, RAW, SHOWN_JSON, TEXT
+from ecli_runtime.decode.meaning import STACK_MEANINGS
 from ecli_runtime.decode.plan import flag_names, flattened
 from ecli_schemas.record import Record
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     # fmt: off
     Kind: TypeAlias = Literal[
         "int", "hex", "bool", "float", "names", "flags", "string",
-        "duration", "time", "bytes", "dev", "port", "ipv4", "ipv6", "mac", "symbol",
+        "duration", "time", "bytes", "dev", "port", "ipv4", "ipv6", "mac", "symbol", "stack",
     ]
     # fmt: on
     Instruction: TypeAlias = "Text | Value | Loop | Cell"
@@ -50,6 +51,7 @@ class Style(Record):
         boot_offset_ns: The same for CLOCK_BOOTTIME.
         utc_offset_s: What to add to UTC for local time.
         arch: Machine of the samples, for numbers of system calls.
+        stacks: Members that are stack traces are shown with names; in text they are no columns but lines below.
     """
 
     kind: Literal["json", "text", "csv"]
@@ -61,6 +63,7 @@ class Style(Record):
     boot_offset_ns: int = 0
     utc_offset_s: int = 0
     arch: str = ""
+    stacks: bool = False
 
 
 class Text(Record):
@@ -74,11 +77,11 @@ class Value(Record):
 
     Attributes:
         kind: How it is read and written. ``hex`` are digits without prefix, ``port`` is in network order, as are the bytes of
-            addresses. ``names`` looks a number up in a table, ``symbol`` asks the host.
+            addresses. ``names`` looks a number up in a table, ``symbol`` and ``stack`` ask the host.
         bit_offset: Where it starts.
         bit_size: Its width; of a ``string`` 0: up to the end of the payload.
         signed: Of numbers.
-        escape: Of ``string``: how its characters are written. Of ``float``: whether NaN and infinity are null.
+        escape: Of ``string`` and ``stack``: how characters are written. Of ``float``: whether NaN and infinity are null.
         table: Of ``names`` and ``flags``: (value, what is written for it), by value. Other values are written as numbers.
         bits: Of ``flags``: (bit, name), lowest bit first, for values that are made of nothing else.
         quote: Of ``flags``: what stands before and after the names.
@@ -162,9 +165,10 @@ def make_program(plan: Plan, style: Style, where: Predicate | None = None) -> Li
     else:
         builder.text_line(chosen)
         # Numbers, addresses and brackets end in no blank; names and strings may.
+        chosen = _columns(chosen, style)
         stripped = not chosen or chosen[-1][0].code in ("string", "enum") or chosen[-1][0].meaning in (*_TABLES, "ksym")
     code = tuple(builder.code)
-    portable = not any(isinstance(each, Value) and each.kind == "symbol" for each in code)
+    portable = not any(isinstance(each, Value) and each.kind in ("symbol", "stack") for each in code)
     return LineProgram(plan.byteorder, code, stripped, portable, where)
 
 
@@ -183,7 +187,7 @@ def longest_value(value: Value, length: int = 0) -> int:
 
 def heading(plan: Plan, style: Style) -> bytes:
     """Return the line above the columns of text, or above CSV, without the line feed; nothing for JSON."""
-    chosen = [op for op, _body in _chosen(plan, style.fields)]
+    chosen = [op for op, _body in _columns(_chosen(plan, style.fields), style)]
     if style.kind == "csv":
         return b",".join(csv_cell(name.encode()) for name in (*(tag for tag, _text in style.tags), *(op.name for op in chosen)))
     if style.kind == "json":
@@ -221,7 +225,7 @@ _INT_WIDTHS = ((8, 4), (16, 6), (32, 7))
 # fmt: off
 _MEANING_WIDTHS = {
     "ipv4": 15, "ipv6": 25, "port_be": 5, "mac": 17, "errno": 12, "signal": 9, "uid": 8, "gid": 8, "dev": 7, "syscall": 16,
-    "bytes": 9, "ksym": 24,
+    "bytes": 9, "ksym": 24, "kernel_stack": 0, "user_stack": 0,
 }
 # fmt: on
 
@@ -257,6 +261,12 @@ def _chosen(plan: Plan, fields: tuple[str, ...] | None) -> list[tuple[Op, Sequen
     if not members.keys() >= set(fields):  # members of members
         members = {**_members(flattened(plan).ops), **members}
     return [members[name] for name in fields]
+
+
+def _columns(chosen: list[tuple[Op, Sequence[Op]]], style: Style) -> list[tuple[Op, Sequence[Op]]]:
+    """Return the members that are in the line itself."""
+    below = style.stacks and style.kind == "text"
+    return [each for each in chosen if not (below and each[0].meaning in STACK_MEANINGS)]
 
 
 class _Builder:
@@ -300,7 +310,8 @@ class _Builder:
         for op, body in members:
             self.text(separator)
             separator = b","
-            if (op.code in ("struct", "array") and not op.meaning) or op.code in ("string", "enum"):
+            is_nested = op.code in ("struct", "array") and (not op.meaning or op.meaning in STACK_MEANINGS)
+            if is_nested or op.code in ("string", "enum") or (self.style.stacks and op.meaning in STACK_MEANINGS):
                 at = self.add(Cell(quoted=True))
                 self._value(op, body, RAW, JSON)
                 self.close(at)
@@ -309,18 +320,22 @@ class _Builder:
         self._flush()
 
     def text_line(self, members: list[tuple[Op, Sequence[Op]]]) -> None:
-        for index, (op, body) in enumerate(members):
+        columns = _columns(members, self.style)
+        for index, (op, body) in enumerate(columns):
             self.text(b"  " if index else b"")
             width = self.style.widths[index] if index < len(self.style.widths) else 0
             right = _is_right(op)
             # What is not cut needs no blanks at the end of the line.
-            cell = Cell(width if right or index < len(members) - 1 else 0, right, width if self.style.cut and not right else 0)
+            cell = Cell(width if right or index < len(columns) - 1 else 0, right, width if self.style.cut and not right else 0)
             if not cell.width and not cell.limit:
                 self._value(op, body, TEXT, SHOWN_JSON)
             else:
                 at = self.add(cell)
                 self._value(op, body, TEXT, SHOWN_JSON)
                 self.close(at)
+        for op, body in members if len(columns) < len(members) else ():
+            if op.meaning in STACK_MEANINGS:
+                self._value(op, body, TEXT, SHOWN_JSON)
         self._flush()
 
     def _object(self, members: Iterable[tuple[Op, Sequence[Op]]], escape: Escape, separator: bytes = b"") -> None:
@@ -333,6 +348,9 @@ class _Builder:
         """Write a value: as JSON (with one of its two escapes) or as a cell, what is in it with another escape."""
         is_json = escape in (JSON, SHOWN_JSON)
         quote = b'"' if is_json else b""
+        if self.style.stacks and op.meaning in STACK_MEANINGS:
+            self.add(Value("stack", op.bit_offset, op.bit_size, escape=escape))
+            return
         if op.meaning and (not is_json or op.meaning in (*_ADDRESSES, "port_be")) and self._meaning(op, escape, quote):
             return
         if op.code == "struct":

@@ -13,16 +13,20 @@ from ecli_schemas.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from ecli_runtime.decode.plan import Plan
 
 
 PLAIN = "plain"  # what an author says where no meaning is wanted
+KERNEL_STACK, USER_STACK = STACK_MEANINGS = ("kernel_stack", "user_stack")
+STACK_ID, STACK_ARRAY = STACK_KINDS = ("id", "array")  # what bpf_get_stackid() returned, what bpf_get_stack() wrote
 
 # An operation's shape: u32, s64 for integers, u8[16] for arrays of them, pointer.
 _NUMBERS = "u16 s16 u32 s32 u64 s64"
 _IPV6 = "u8[16] u16[8] u32[4] u128 s128"
+_ADDRESSES = "u64[]"  # of any number
+_STACK = f"s32 u32 s64 u64 {_ADDRESSES}"
 
 # Meaning → shapes that it fits. What reads `op.meaning` relies on these.
 MEANINGS: dict[str, tuple[str, ...]] = {
@@ -48,6 +52,8 @@ MEANINGS: dict[str, tuple[str, ...]] = {
         "syscall": _NUMBERS,
         "bytes": _NUMBERS,
         "ksym": "u64 s64 pointer",
+        "kernel_stack": _STACK,
+        "user_stack": _STACK,
     }.items()
 }
 
@@ -71,7 +77,7 @@ class _Rule(Record):
 
     def holds(self, op: Op, shape: str) -> bool:
         """Whether a member of this shape has the meaning."""
-        if shape not in self.shapes.split() or (self.types and op.type_name not in self.types.split()):
+        if not _is_one_of(shape, self.shapes.split()) or (self.types and op.type_name not in self.types.split()):
             return False
         name = op.name.lower()
         if not self.names and not self.endings:
@@ -82,6 +88,8 @@ class _Rule(Record):
 _ADDRESS = "addr saddr daddr laddr raddr ip sip dip"
 _ADDRESS4 = "addr_v4 saddr_v4 daddr_v4 laddr_v4 raddr_v4 ip_v4 addr4 saddr4 daddr4 laddr4 raddr4 ip4 ipv4"
 _ADDRESS6 = "addr_v6 saddr_v6 daddr_v6 laddr_v6 raddr_v6 ip_v6 addr6 saddr6 daddr6 laddr6 raddr6 ip6 ipv6"
+_KERNEL_STACK_IDS = "stack_id stackid kern_stack_id kernel_stack_id kstack_id k_stack_id kern_stackid kernel_stackid kstackid"
+_USER_STACK_IDS = "user_stack_id ustack_id u_stack_id user_stackid ustackid"
 
 _RULES = (
     # Only the typedef says that a number is in network order; struct tcphdr calls its ports source and dest.
@@ -111,6 +119,11 @@ _RULES = (
     # The kernel's own trace points print these with %pS. An address that is in no function stays a number.
     _Rule("ksym", "pointer", names="call_site caller caller_ip parent_ip func fn function callback location"),
     _Rule("ksym", "u64", names="call_site caller_ip parent_ip func_ip func_addr kip ksym"),
+    # Only in an object that has a map of stack traces. Those without a side are the kernel's, as without BPF_F_USER_STACK.
+    _Rule("kernel_stack", "s32 u32 s64 u64", names=_KERNEL_STACK_IDS),
+    _Rule("user_stack", "s32 u32 s64 u64", names=_USER_STACK_IDS),
+    _Rule("kernel_stack", _ADDRESSES, names="kstack kern_stack kernel_stack kstack_trace kernel_stack_trace"),
+    _Rule("user_stack", _ADDRESSES, names="ustack user_stack ustack_trace user_stack_trace"),
 )
 
 
@@ -144,7 +157,7 @@ _NEITHER = _words(
 )
 
 
-def with_meanings(plan: Plan, said: Mapping[str, str] | None = None) -> Plan:
+def with_meanings(plan: Plan, said: Mapping[str, str] | None = None, stack_kinds: Collection[str] = ()) -> Plan:
     """Return a plan with the meanings of its members filled in.
 
     A ``struct in_addr`` becomes the number, a ``struct in6_addr`` the array that it holds, both with their meaning.
@@ -153,8 +166,9 @@ def with_meanings(plan: Plan, said: Mapping[str, str] | None = None) -> Plan:
         plan: A plan of the object's layout alone.
         said: Dotted path of a member (``key.saddr``; elements of an array have the array's) → its meaning, or ``plain`` for none.
             What is not known or does not fit is as if it had not been said: packages may be newer than this version.
+        stack_kinds: Which of :data:`STACK_KINDS` are stack traces; without a map of those, ids are numbers.
     """
-    return plan.replace(ops=tuple(_filled(plan.ops, "", said or {})))
+    return plan.replace(ops=tuple(_filled(plan.ops, "", said or {}, stack_kinds)))
 
 
 def misfits(plan: Plan, said: Mapping[str, str]) -> dict[str, list[str]]:
@@ -162,7 +176,7 @@ def misfits(plan: Plan, said: Mapping[str, str]) -> dict[str, list[str]]:
     fitting: dict[str, list[str]] = {path: [] for path in sorted(said)}
     for path, op, shape in _places(plan.ops, ""):
         if path in fitting:
-            fitting[path] += [word for word, shapes in MEANINGS.items() if shape in shapes or word == _address_struct(op)]
+            fitting[path] += [word for word in MEANINGS if _fits(word, shape) or word == _address_struct(op)]
     return {path: words for path, words in fitting.items() if said[path] not in (PLAIN, *words)}
 
 
@@ -187,7 +201,7 @@ def _places(ops: Sequence[Op], outside: str) -> Iterator[tuple[str, Op, str]]:
         yield from _places(body, path)
 
 
-def _filled(ops: Sequence[Op], outside: str, said: Mapping[str, str]) -> Iterator[Op]:
+def _filled(ops: Sequence[Op], outside: str, said: Mapping[str, str], stack_kinds: Collection[str]) -> Iterator[Op]:
     for op, body in _bodies(ops):
         path = _path(outside, op)
         word = said.get(path, "")
@@ -198,11 +212,14 @@ def _filled(ops: Sequence[Op], outside: str, said: Mapping[str, str]) -> Iterato
         shape = _shape(op, body)
         if word == PLAIN:
             meaning = ""
-        elif shape in MEANINGS.get(word, ()):
+        elif _fits(word, shape):
             meaning = word
         else:
             meaning = _guess(op, shape)
-        inside = tuple(_filled(body, path, said))
+        if meaning in STACK_MEANINGS and (STACK_ARRAY if op.code == "array" else STACK_ID) not in stack_kinds:
+            meaning = ""
+        # In an array there may be any number of stacks: they stay numbers.
+        inside = tuple(_filled(body, path, said, () if op.code == "array" else stack_kinds))
         yield op.replace(meaning=meaning, body=len(inside))
         yield from inside
 
@@ -218,6 +235,14 @@ def _shape(op: Op, body: Sequence[Op]) -> str:
     return "pointer" if op.code == "pointer" and op.bit_size == 64 else ""
 
 
+def _is_one_of(shape: str, shapes: Sequence[str]) -> bool:
+    return shape in shapes or (_ADDRESSES in shapes and shape.startswith("u64["))
+
+
+def _fits(meaning: str, shape: str) -> bool:
+    return _is_one_of(shape, MEANINGS.get(meaning, ()))
+
+
 def _guess(op: Op, shape: str) -> str:
     if not shape:
         return ""
@@ -225,7 +250,7 @@ def _guess(op: Op, shape: str) -> str:
         if rule.holds(op, shape):
             return rule.meaning
     meaning = _time(op.name)
-    return meaning if shape in MEANINGS.get(meaning, ()) else ""
+    return meaning if _fits(meaning, shape) else ""
 
 
 def _time(name: str) -> str:

@@ -51,6 +51,8 @@ class PythonLines:
     Args:
         program: What to write.
         symbol: Names an address for instructions of kind ``symbol``; an empty text: it has no name.
+        stack: Returns for an instruction of kind ``stack`` the function that writes it, given what holds the sample, and where
+            that begins.
 
     Attributes:
         program: The program.
@@ -58,9 +60,14 @@ class PythonLines:
         apart: Instructions whose values hardly repeat together with what stands before them.
     """
 
-    def __init__(self, program: LineProgram, symbol: Callable[[int], str] | None = None) -> None:
+    def __init__(
+        self,
+        program: LineProgram,
+        symbol: Callable[[int], str] | None = None,
+        stack: Callable[[Value], Callable[[bytes, int], bytes]] | None = None,
+    ) -> None:
         self.program = program
-        self._symbol = symbol
+        self._symbol, self._stack = symbol, stack
         self._is_shown: Callable[[bytes, int, int], bool] | None = None
         if program.where is not None:
             from ecli_runtime.decode.where import compile_predicate
@@ -73,7 +80,7 @@ class PythonLines:
 
     def compile(self) -> None:
         """Make the function anew, with the memos that ``direct`` and ``apart`` leave."""
-        compiler = _Compiler(self.program, self.direct, self.apart, self._symbol)
+        compiler = _Compiler(self.program, self.direct, self.apart, self._symbol, self._stack)
         self._function, self._template, self._scope = compiler.compile()
         self._memos = compiler.memos
         for memo in self._memos.values():
@@ -214,7 +221,15 @@ class _Scope:
 class _Compiler:
     """Makes the functions of a program."""
 
-    def __init__(self, program: LineProgram, direct: set[int], apart: set[int], symbol: Callable[[int], str] | None) -> None:
+    def __init__(
+        self,
+        program: LineProgram,
+        direct: set[int],
+        apart: set[int],
+        symbol: Callable[[int], str] | None,
+        stack: Callable[[Value], Callable[[bytes, int], bytes]] | None,
+    ) -> None:
+        self._stack = stack
         self._program = program
         self._code = program.code
         self._direct = direct
@@ -400,6 +415,13 @@ class _Compiler:
     def _value(self, scope: _Scope, index: int, value: Value, base: int, cell: Cell | None) -> tuple[bytes, str]:
         """Return the verb of the template and the argument that write a value, as a cell if one is given."""
         kind, bits = value.kind, value.bit_size
+        if kind == "stack":  # it depends on other members, and on when it is asked for
+            assert self._stack is not None
+            write = self._stack(value)
+            finish = make_cell(cell) if cell is not None else None
+            self._globals[f"w{index}"] = write if finish is None else lambda data, at: finish(write(data, at))
+            scope.uses_place = True
+            return b"%b", f"w{index}(data, at)"
         if kind == "string" and bits and index in self._direct and scope is self._rows:
             self._globals[f"w{index}"] = make_column(value, cell)
             offset = base + value.bit_offset // 8

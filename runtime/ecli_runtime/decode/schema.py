@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ecli_runtime.decode.meaning import STACK_MEANINGS
 from ecli_runtime.decode.plan import flag_names
 
 TYPE_CHECKING = False
@@ -48,6 +49,12 @@ def plan_schema(plan: Plan) -> dict[str, Any]:
 def _op_schema(op: Op, body: Sequence[Op]) -> dict[str, Any]:
     if op.meaning in _ADDRESSES:
         return dict(_ADDRESSES[op.meaning])
+    if op.meaning in STACK_MEANINGS:
+        return {
+            "description": "names of functions, the innermost first; null: the stack was lost",
+            "type": ["array", "null"],
+            "items": {"type": "string"},
+        }
     schema = _layout_schema(op, body)
     return {**schema, "description": _UNITS[op.meaning]} if op.meaning in _UNITS else schema
 

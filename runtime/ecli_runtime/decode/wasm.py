@@ -8,7 +8,6 @@ which takes part of a tenth of a second and is meant for a thread in the backgro
 from __future__ import annotations
 
 import atexit
-import ctypes
 import os
 import sys
 from _thread import allocate_lock
@@ -20,7 +19,6 @@ from ecli_runtime.errors import UnsupportedFeatureError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from ecli_runtime.decode.lines import LineProgram
@@ -77,32 +75,6 @@ def _forget() -> None:
     _compiled = None
 
 
-def _caller(store: Any, function: Any) -> Callable[[int, int], object]:
-    """Return what calls an exported function of two numbers.
-
-    The public call asks for the function's type and converts each argument, every time: 20 to 40 us, which is more than a run
-    of two hundred events takes to render. So the C function is called that wasmtime's own bindings call, without these.
-    """
-    try:
-        from wasmtime import Trap, WasmtimeError, _bindings
-
-        context, place = store._context(), function._func
-        arguments, trap = (_bindings.wasmtime_val_raw_t * 2)(), ctypes.POINTER(_bindings.wasm_trap_t)()
-        trap_at, call = ctypes.byref(trap), _bindings.wasmtime_func_call_unchecked
-    except (ImportError, AttributeError):  # they are not promised to stay
-        return lambda one, other: function(store, one, other)
-
-    def call_unchecked(one: int, other: int) -> None:
-        arguments[0].i32, arguments[1].i32 = one, other
-        error = call(context, place, arguments, 2, trap_at)
-        if bool(error):
-            raise WasmtimeError._from_ptr(error)
-        if bool(trap):
-            raise Trap._from_ptr(trap)
-
-    return call_unchecked
-
-
 class WasmLines:
     """Renders runs of one program, as :class:`~ecli_runtime.decode.rows.PythonLines` does. For one thread at a time.
 
@@ -118,10 +90,12 @@ class WasmLines:
         engine, module = load()
         from wasmtime import Instance, Store
 
+        from ecli_runtime.wasm.raw import export
+
         self._store = Store(engine)
         exports: Any = Instance(self._store, module, []).exports(self._store)
         self._memory = exports["memory"]
-        self._call = _caller(self._store, exports["render"])
+        self._call = export(self._store, exports["render"])
         self._program = program
         self._python: PythonLines | None = None
         self._longest: dict[int, int] = {}

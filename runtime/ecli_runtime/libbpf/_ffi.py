@@ -201,6 +201,8 @@ SIGNATURES: dict[str, Signature] = {
     # map elements, by descriptor
     "bpf_map_get_next_key": Signature(c_int, (c_int, c_void_p, c_void_p)),  # -ENOENT is the end, not a failure
     "bpf_map_lookup_elem": Signature(c_int, (c_int, c_void_p, c_void_p)),  # -ENOENT: deleted meanwhile
+    "bpf_map_lookup_elem_flags": Signature(c_int, (c_int, c_void_p, c_void_p, c_uint64)),  # likewise
+    "bpf_map_delete_elem_flags": Signature(c_int, (c_int, c_void_p, c_uint64)),
     "bpf_map_update_elem": Signature(c_int, (c_int, c_void_p, c_void_p, c_uint64), check_ret),
     "bpf_map_delete_elem": Signature(c_int, (c_int, c_void_p)),
     "bpf_map_lookup_and_delete_elem": Signature(c_int, (c_int, c_void_p, c_void_p)),  # as the lookup
@@ -233,7 +235,6 @@ SIGNATURES: dict[str, Signature] = {
     "bpf_program__attach_raw_tracepoint": Signature(pointer, (pointer, c_char_p), check_pointer),
     "bpf_program__attach_perf_event": Signature(pointer, (pointer, c_int), check_pointer),  # takes over the descriptor
     "bpf_program__attach_xdp": Signature(pointer, (pointer, c_int), check_pointer),
-    "bpf_program__attach_tcx": Signature(pointer, (pointer, c_int, pointer), check_pointer, since="1.3"),
     "bpf_program__attach_netkit": Signature(pointer, (pointer, c_int, pointer), check_pointer, since="1.3"),
     "bpf_program__attach_netfilter": Signature(pointer, (pointer, pointer), check_pointer, since="1.3"),
     "bpf_program__attach_cgroup": Signature(pointer, (pointer, c_int), check_pointer),

@@ -98,6 +98,30 @@ class RingBuffer:
             mixed = mixed or bool(header & DISCARD)
         return limit, mixed
 
+    def peek(self, limit: int) -> memoryview:
+        """Return the bytes from the next record on, as far as records were begun: some of them may not be finished.
+
+        Args:
+            limit: Bytes at most, but the first record as far as it is there.
+
+        What is seen as finished was so before whoever reads its payload calls :func:`~ecli_runtime.read.barrier.fence`, and stays
+        as it is until :meth:`advance` frees it.
+        """
+        consumed, produced = self._consumer[0], self._producer[0]
+        self.filled = (produced - consumed) / self.size_bytes
+        self.occupancy = max(self.occupancy, self.filled)
+        fence()  # producer position is an acquire load
+        start = consumed & (self.size_bytes - 1)
+        size = produced - consumed
+        if size > limit:
+            size = min(size, max(limit, stride_of(self._words[start >> 2] & LENGTH)))
+        return self._data[start : start + size]
+
+    def advance(self, size: int) -> None:
+        """Free whole records of so many bytes, from the next one on."""
+        fence()  # payload loads before the store that frees it
+        self._consumer[0] += size
+
     def close(self) -> None:
         """Unmap the buffer; a second call does nothing."""
         for view in (self._words, self._data, self._producer, self._consumer):

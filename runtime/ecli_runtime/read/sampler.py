@@ -9,8 +9,9 @@ from ecli_runtime.stream import Readings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from ecli_runtime.decode.stacks import Stacks
     from ecli_runtime.libbpf.batch import EntryReader
     from ecli_runtime.libbpf.object import LoadedMap
     from ecli_runtime.stream import Source
@@ -49,11 +50,13 @@ class Sampler:
             from ecli_runtime.decode.counters import Growth
 
             self._growth = Growth(source)
-        self._stacks = None
+        self._stacks: Callable[[Sequence[tuple[bytes, bytes]]], Stacks] | None = None
         if source.stacks is not None:
             from ecli_runtime.read.stacks import StackReader
+            from ecli_runtime.symbols.profile import ReadingStacks, StackNames
 
-            self._stacks = StackReader(source, maps, sample.clear)
+            reader, names = StackReader(source, maps, sample.clear), StackNames(source)
+            self._stacks = lambda entries: ReadingStacks(names, reader.read(entries))
         self._next = time.monotonic() + sample.interval_ms / 1000
         self._was_read = False
         self.received = 0
@@ -78,4 +81,4 @@ class Sampler:
         entries = self._reader.read()
         if self._growth is not None:
             entries = self._growth.since_last(entries)
-        return Readings(self.source, entries, None if self._stacks is None else self._stacks.read(entries))
+        return Readings(self.source, entries, None if self._stacks is None else self._stacks(entries))

@@ -1,7 +1,8 @@
-"""The stack traces that the keys of a map refer to, out of the map that holds them."""
+"""The stack traces that keys of maps and events refer to, out of the map that holds them."""
 
 from __future__ import annotations
 
+import errno
 import sys
 from array import array
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ecli_runtime.libbpf.object import LoadedMap
-    from ecli_runtime.stream import Source, StackPair
+    from ecli_runtime.stream import Source
+    from ecli_runtime.symbols.profile import Addresses, StackPair
 
 
 class StackReader:
@@ -45,8 +47,8 @@ class StackReader:
 class _Stacks:
     def __init__(self, member: Callable[[bytes], Any] | None, trace: LoadedMap | None) -> None:
         self._member, self._map = member, trace
-        self._now: dict[int, tuple[int, ...] | None] = {}
-        self._before: dict[int, tuple[int, ...] | None] = {}
+        self._now: dict[int, Addresses] = {}
+        self._before: dict[int, Addresses] = {}
 
     @classmethod
     def of(cls, source: Source, which: str, traces: list[LoadedMap]) -> _Stacks:
@@ -54,22 +56,20 @@ class _Stacks:
         plan = find(source.plans[0], name) if source.plans else None
         if plan is None or plan.ops[0].code != "int" or not traces:
             return cls(None, None)
-        # Of several maps, the one that is called after the same side.
-        alike = [each for each in traces if each.name.startswith(which[0]) or name.startswith(each.name)]
-        return cls(make_decoder(plan), (alike or traces)[0])
+        return cls(make_decoder(plan), choose_map(traces, which[0], name))
 
-    def read(self, key: bytes) -> tuple[int, ...] | None:
+    def read(self, key: bytes) -> Addresses:
         """Return the addresses of a key's stack, the innermost first; ``None`` if the kernel could not keep it."""
         if self._member is None or self._map is None:
             return ()
         number = self._member(key)
         signed = number - (1 << 32) if number >= 1 << 31 else number
         if signed < 0:
-            return () if signed in (-14, -22) else None  # EFAULT: there is none on this side; EEXIST: its place was taken
+            return without_id(signed)
         if number not in self._now:
             data = self._map.lookup(number.to_bytes(4, sys.byteorder))
             # Removed since: it was the same before, for it is found by its hash.
-            self._now[number] = _addresses(data) if data is not None else self._before.get(number)
+            self._now[number] = addresses(data) if data is not None else self._before.get(number)
         return self._now[number]
 
     def end(self, clears: bool) -> None:
@@ -80,6 +80,24 @@ class _Stacks:
         self._before, self._now = self._now, {}
 
 
-def _addresses(data: bytes) -> tuple[int, ...]:
-    addresses = array("Q", data[: len(data) // 8 * 8]).tolist()
-    return tuple(addresses[: addresses.index(0)] if 0 in addresses else addresses)
+def choose_map(traces: Sequence[LoadedMap], side: str, member: str) -> LoadedMap:
+    """Return the map that a member's ids refer to: of several the one that is called after the same side.
+
+    Args:
+        traces: Maps of stack traces, at least one.
+        side: ``k`` or ``u``.
+        member: Name of the member.
+    """
+    alike = [each for each in traces if each.name.startswith(side) or member.startswith(each.name)]
+    return (alike or traces)[0]
+
+
+def without_id(error: int) -> Addresses:
+    """Return the stack where ``bpf_get_stackid()`` returned an error: none, or one that was lost."""
+    return () if error in (-errno.EFAULT, -errno.EINVAL) else None  # there is none on this side; EEXIST: its place was taken
+
+
+def addresses(data: bytes) -> tuple[int, ...]:
+    """Return the addresses of a stack, as its map holds them."""
+    found = array("Q", data[: len(data) // 8 * 8]).tolist()
+    return tuple(found[: found.index(0)] if 0 in found else found)

@@ -1,4 +1,4 @@
-"""Maps that count stack traces: whose they are, and what their functions are called."""
+"""Stack traces as they are taken out of the kernel: whose they are, and what their functions are called."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from ecli_schemas.model import StackTrace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any, TypeAlias
 
-    from ecli_runtime.stream import Source, StackPair
-    from ecli_runtime.symbols.resolver import Frame
+    from ecli_runtime.decode.stacks import Frame
+    from ecli_runtime.stream import Source
 
-STACK_MEMBERS = ("kernel_stack", "user_stack")  # of events
+    Addresses: TypeAlias = tuple[int, ...] | None  # the innermost first; None: the stack was lost
+    StackPair: TypeAlias = tuple[Addresses, Addresses]  # of the kernel and of a process
+
 _NAMES_OF_COMM = ("comm", "name", "task")
 _NAMES_OF_PID = ("pid", "tgid")
 
@@ -49,21 +51,36 @@ class StackNames:
         for pid in {self.pid(key) for key, (_kernel, user) in stacks.items() if user}:
             self._resolver.processes.meet(pid)
 
-    def frames(self, key: bytes, stacks: StackPair) -> tuple[list[Frame] | None, list[Frame] | None]:
-        """Return the frames of the kernel and of the process, the innermost first; ``None``: they were lost."""
-        kernel, user = stacks
-        return (
-            None if kernel is None else self._resolver.kernel(kernel),
-            None if user is None else self._resolver.user(self.pid(key), user),
-        )
+    def frames(self, member: int, key: bytes, addresses: Addresses) -> list[Frame] | None:
+        """Return the frames of a stack, the kernel's (0) or the process's (1); ``None``: it was lost."""
+        if addresses is None:
+            return None
+        return self._resolver.user(self.pid(key), addresses) if member else self._resolver.kernel(addresses)
 
-    def members(self, key: bytes, stacks: StackPair) -> dict[str, list[str] | None]:
-        """Return the names of the functions as members of an event."""
-        pair = self.frames(key, stacks)
-        return {
-            name: None if frames is None else [function for function, _file in frames]
-            for name, frames in zip(STACK_MEMBERS, pair, strict=True)
-        }
+
+class ReadingStacks:
+    """What the stacks of one reading are called, as :class:`~ecli_runtime.decode.stacks.Stacks`; processes are looked at now.
+
+    Args:
+        names: Of the map.
+        pairs: The stacks of each key.
+    """
+
+    def __init__(self, names: StackNames, pairs: Mapping[bytes, StackPair]) -> None:
+        self._names, self._pairs = names, pairs
+        names.meet(pairs)
+
+    def keys(self) -> Iterable[tuple[int, bytes]]:
+        """Return what the stacks are known by."""
+        return ((member, key) for key in self._pairs for member in (0, 1))
+
+    def frames(self, member: int, key: bytes) -> list[Frame] | None:
+        """Return the frames of a stack, the innermost first; ``None``: it was lost."""
+        return self._names.frames(member, key, self._pairs.get(key, ((), ()))[member])
+
+    def comm(self, key: bytes) -> str:
+        """Return what the process of an entry is called."""
+        return self._names.comm(key)
 
 
 def _reader(source: Source, names: Sequence[str]) -> Callable[[bytes], Any] | None:

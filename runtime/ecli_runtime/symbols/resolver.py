@@ -6,9 +6,7 @@ from ecli_runtime.symbols.process import UNKNOWN, Processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
-    Frame: TypeAlias = tuple[str, str]  # function, and the file that it is in: ``kernel`` is the kernel
+    from ecli_runtime.decode.stacks import Frame
 
 _MAX_STACKS = 1 << 16
 

@@ -92,9 +92,12 @@ def test_what_a_run_cost() -> None:
     last = after.since(before)
     assert last.programs == (ProgramUsage("a", 20, 1_000_000, 2), ProgramUsage("b", 0, 0, 0))
     assert last.share == pytest.approx((0.2 + 0.001) / 2)
-    assert [line.split() for line in usage_table(last).splitlines()] == [
+    assert [line.split() for line in usage_table(last, 0.0, ()).splitlines()] == [
         ["in", "2.0", "s", "RUNS", "AVERAGE", "OF", "A", "CPU", "MISSED"],
         ["a", "20", "50.0us", "0.05%", "2"],
         ["b", "0", "-", "0.00%", "0"],
         ["ecli-py", "itself", "-", "-", "10.00%", "-", "2.0", "MiB", "at", "most"],
     ]
+    waited, buffer = usage_table(last, 1.25, stats(1, occupancy=0.75).maps).splitlines()[-2:]
+    assert waited == "output was waited for 1.2 s"
+    assert buffer == "events: at most 75% of 256K full"

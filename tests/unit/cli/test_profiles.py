@@ -6,7 +6,7 @@ import json
 import os
 import struct
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -18,10 +18,14 @@ from ecli_py.view import View
 from ecli_runtime.btf import Btf
 from ecli_runtime.decode.events import EventDecoder
 from ecli_runtime.stream import Readings, Source, TypeRef, make_source
+from ecli_runtime.symbols.profile import ReadingStacks, StackNames
 from ecli_runtime.symbols.resolver import Resolver
 from ecli_schemas.errors import EcliError
 from ecli_schemas.model import Sample, StackTrace
 from tests.btf_builder import BtfBuilder
+
+if TYPE_CHECKING:
+    from ecli_runtime.symbols.profile import StackPair
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = "</title><script>alert(1)</script>&\"'\x00\x1b[2J;\n\u202e é"
@@ -50,9 +54,10 @@ def _names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def readings(of: Source, *counts: int) -> Readings:
-    pairs = [((1, 2), (3, 4)), ((), (4,)), (None, None)]
+    pairs: list[StackPair] = [((1, 2), (3, 4)), ((), (4,)), (None, None)]
     entries = [(key(index), count.to_bytes(8, "little")) for index, count in enumerate(counts)]
-    return Readings(of, entries, {key(index): pairs[index] for index in range(len(counts))})
+    stacks = {key(index): pairs[index] for index in range(len(counts))}
+    return Readings(of, entries, ReadingStacks(StackNames(of), stacks))
 
 
 def run(of: Source, form: Format, *chunks: Readings) -> tuple[str, str]:

@@ -10,11 +10,11 @@ from ecli_py.output import Clock, Format, Output
 from ecli_py.render.fields import Fields
 from ecli_py.render.jsonlines import to_json
 from ecli_py.render.plain import age_text
-from ecli_py.showing import closing_line
+from ecli_py.showing import closing_lines
 from ecli_runtime.btf import Btf
 from ecli_runtime.decode.plan import Plan, make_plan
 from ecli_runtime.read.run import Run
-from ecli_runtime.stream import Readings, Samples, Source, Stats
+from ecli_runtime.stream import MapStats, Readings, Samples, Source, Stats
 from ecli_schemas.errors import EcliError
 from ecli_schemas.model import Sample
 from tests.btf_builder import BtfBuilder
@@ -175,11 +175,22 @@ def test_what_is_no_latency(text: str) -> None:
     assert caught.value.hint == "for example 2ms"
 
 
-def test_the_closing_line_says_what_was_lost() -> None:
-    assert closing_line(Stats(1, 1, 0, 0, 0.2, 1.25)) == "1 event, 0 lost, 1.2 s\n"
-    assert closing_line(Stats(5, 5, 3, 1, 1.0, 2)) == "5 events, 3 lost, 1 not decoded, 2.0 s\n"
-    assert closing_line(Stats(1, 9, 0, 0, 0.0, 2, 8), filtered=True) == "1 of 9 events, 0 lost, 2.0 s\n"
-    assert closing_line(Stats(1, 1, 0, 0, 0.0, 2, 0), filtered=True) == "1 of 1 event, 0 lost, 2.0 s\n"
+def test_the_closing_lines_says_what_was_lost() -> None:
+    assert closing_lines(Stats(1, 1, 0, 0, 0.2, 1.25)) == "1 event, 0 lost, 1.2 s\n"
+    assert closing_lines(Stats(5, 5, 3, 1, 1.0, 2)) == "5 events, 3 lost, 1 not decoded, 2.0 s\n"
+    assert closing_lines(Stats(1, 9, 0, 0, 0.0, 2, 8), filtered=True) == "1 of 9 events, 0 lost, 2.0 s\n"
+    assert closing_lines(Stats(1, 1, 0, 0, 0.0, 2, 0), filtered=True) == "1 of 1 event, 0 lost, 2.0 s\n"
+
+
+def test_each_of_several_maps_has_a_closing_line() -> None:
+    one = MapStats("events", 9, 3, 1, 4, (), 0.5, 4096)
+    assert closing_lines(Stats(9, 9, 3, 1, 0.5, 2, 0, (one,))).count("\n") == 1
+    maps = (one, MapStats("a\x1bb", 1, 0, 0, 0, (), 0.0, 0))
+    assert closing_lines(Stats(6, 10, 3, 1, 0.5, 2, 4, maps), filtered=True) == (
+        "events: 5 of 9 events, 3 lost, 1 not decoded, at most 50% full\n"
+        "a\\x1bb: 1 of 1 event, 0 lost\n"
+        "6 of 10 events, 3 lost, 1 not decoded, 2.0 s\n"
+    )
 
 
 def test_what_a_filter_left_out_is_counted() -> None:

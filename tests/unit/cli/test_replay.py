@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import time
@@ -12,14 +13,15 @@ import pytest
 import ecli_py
 from ecli_runtime.btf import Btf
 from ecli_runtime.read.run import Run
-from ecli_runtime.recorder import RunInfo
-from ecli_runtime.recording import MAGIC
-from ecli_runtime.stream import Readings, Samples, TypeRef, make_source
+from ecli_runtime.recorder import Recorder, RunInfo
+from ecli_runtime.recording_content import map_stats
+from ecli_runtime.recording_format import MAGIC
+from ecli_runtime.stream import NOT_DECODED, RING_BUFFER_FULL, Readings, Samples, TypeRef, make_source
 from ecli_schemas.errors import EcliError
 from tests.btf_builder import BtfBuilder
 from tests.cli import Ecli, wait_until
 from tests.imports import imported_by, others, ours
-from tests.recordings import STATS, blocks, make_chunks, make_info, record
+from tests.recordings import STATS, as_version_1, blocks, make_chunks, make_info, record
 
 INFO = make_info()
 CHUNKS = make_chunks(INFO.sources)
@@ -98,7 +100,7 @@ def test_what_breaks_off_is_shown_with_a_warning(ecli: Ecli, recording: Path) ->
     outcome = ecli("replay", recording, "--json")
     assert outcome.status == 0
     assert len(outcome.events) == 16
-    _title, breaks_off, unfinished, closing = outcome.stderr.splitlines()
+    _title, breaks_off, unfinished, *_maps, closing = outcome.stderr.splitlines()
     assert (
         breaks_off == f"warning: the recording breaks off at byte {recording.stat().st_size}, 1 bytes before the end of a block"
     )
@@ -114,13 +116,45 @@ def test_damage_is_shown_with_its_place(ecli: Ecli, recording: Path) -> None:
     assert f"warning: the block at byte {len(first)} is damaged; left out\n" in outcome.stderr
 
 
-def test_losses_are_shown(ecli: Ecli, tmp_path: Path) -> None:
+def test_losses_of_version_1_are_shown(ecli: Ecli, tmp_path: Path) -> None:
     path = tmp_path / "file"
     looks = [STATS, STATS.replace(lost=7, undecoded=1)]
     record(path, INFO, [CHUNKS], lambda: looks.pop(0) if len(looks) > 1 else looks[0])
+    path.write_bytes(as_version_1(path.read_bytes()))
     _title, loss, closing = ecli("replay", path).stderr.splitlines()
     assert re.fullmatch(r"warning: between \d\d:\d\d:\d\d and \d\d:\d\d:\d\d: 7 lost, 1 not decoded", loss)
     assert closing == "16 events, 7 lost, 1 not decoded, 2.5 s"
+
+
+def test_losses_are_shown_as_the_run_did(ecli: Ecli, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    maps = (
+        map_stats("events", 12, {RING_BUFFER_FULL: 5, NOT_DECODED: 2}, 1.0, 4096),
+        map_stats("hists", 2, {}),
+    )
+    with Recorder(str(path), INFO, lambda: STATS.replace(maps=maps), pytest.fail) as recorder:
+        for chunks in recorder.tee(iter([iter(CHUNKS[:1]), iter(CHUNKS[2:3])])):
+            for _chunk in chunks:
+                pass
+            recorder.note_loss("events", RING_BUFFER_FULL, 2)
+        recorder.note_loss("events", RING_BUFFER_FULL, 1)
+        recorder.note_loss("events", NOT_DECODED, 2)
+    outcome = ecli("replay", path, "--json", "--where=pid < 2")
+    assert outcome.status == 0, outcome.stderr
+    places = [json.loads(line).get("@lost", "event") for line in outcome.stdout.splitlines()]
+    full = {"map": "events", "count": 2, "why": "ring buffer full"}
+    assert places == ["event", "event", full, full, {**full, "count": 1}, {"map": "events", "count": 2, "why": "not decoded"}]
+    said = ["lost: events 2 (ring buffer full)"] * 2 + ["lost: events 1 (ring buffer full)", "lost: events 2 (not decoded)"]
+    assert outcome.stderr.splitlines()[1:] == [
+        *said,
+        "warning: the buffer of map events (4K) was full; --ring-size events=16K makes it larger",
+        "events: 7 of 12 events, 5 lost, 2 not decoded, at most 100% full",
+        "hists: 2 of 2 events, 0 lost",
+        "2 of 7 events, 5 lost, 2 not decoded, 2.5 s",
+    ]
+    text = ecli("replay", path)
+    assert "lost" not in text.stdout
+    assert [line for line in text.stderr.splitlines() if line.startswith("lost: ")] == said
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89", b"{}", b"\x7fELF" + bytes(100)])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ecli_runtime.attach.binaries import _functions, _library, _mapped_by
+from ecli_runtime.attach.binaries import _library, _mapped_by, functions
 from ecli_runtime.attach.functions import hint_for_function
 from ecli_runtime.attach.options import nearest, parse_pid, parse_targets
 from ecli_runtime.attach.since import hint_for_old_kernel
@@ -72,14 +72,14 @@ def test_libraries() -> None:
     found = _library("libc")
     assert found is not None
     assert _library("libc.so.6") == found
-    assert "malloc" in set(_functions(found))
+    assert "malloc" in set(functions(found))
     assert _library("libc.so.999") is None
 
 
 @pytest.mark.parametrize("data", [b"", b"\x7fELF", b"\x7fELF" + bytes(60), b"\x7fELF" + b"\xff" * 100])
 def test_damaged_binaries_have_no_functions(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "binary").write_bytes(data)
-    assert list(_functions(str(tmp_path / "binary"))) == []
+    assert list(functions(str(tmp_path / "binary"))) == []
 
 
 def test_what_a_process_has_mapped() -> None:

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 from ecli_runtime.btf import Btf
 from ecli_runtime.decode.addresses import ipv6_text
-from ecli_runtime.decode.meaning import MEANINGS, misfits, with_meanings
+from ecli_runtime.decode.meaning import MEANINGS, STACK_KINDS, STACK_MEANINGS, misfits, with_meanings
 from ecli_runtime.decode.names import names_of
 from ecli_runtime.decode.plan import Plan, make_plan
 from ecli_runtime.decode.python import make_decoder
@@ -218,17 +218,57 @@ def test_what_does_not_fit_is_as_if_it_had_not_been_said() -> None:
     assert with_meanings(plan, said) == with_meanings(plan)
 
 
+@pytest.mark.parametrize(
+    ("member", "c_type", "meaning", "kind"),
+    [
+        ("kern_stack_id", "int", "kernel_stack", "id"),
+        ("stack_id", "u32", "kernel_stack", "id"),
+        ("ustack_id", "long", "user_stack", "id"),
+        ("kstack", "u64[8]", "kernel_stack", "array"),
+        ("user_stack", "u64[1]", "user_stack", "array"),
+    ],
+)
+def test_stack_traces_where_there_are_some(member: str, c_type: str, meaning: str, kind: str) -> None:
+    plan = Types().struct({member: c_type})
+    other = "array" if kind == "id" else "id"
+    assert with_meanings(plan, {}, STACK_KINDS).ops[0].meaning == meaning
+    assert with_meanings(plan, {}, (kind,)).ops[0].meaning == meaning
+    assert with_meanings(plan, {}, (other,)).ops[0].meaning == ""
+    assert with_meanings(plan, {member: meaning}, (other,)).ops[0].meaning == ""
+    assert with_meanings(plan, {member: "plain"}, STACK_KINDS).ops[0].meaning == ""
+
+
+@pytest.mark.parametrize(
+    ("member", "c_type"), [("stack", "u64[8]"), ("stack_sz", "int"), ("kstack", "u32[8]"), ("stacks", "u32")]
+)
+def test_what_is_no_stack_trace(member: str, c_type: str) -> None:
+    assert with_meanings(Types().struct({member: c_type}), {}, STACK_KINDS).ops[0].meaning == ""
+
+
+def test_any_member_may_be_said_to_be_a_stack_trace() -> None:
+    plan = Types().struct({"where": "u64[8]", "origin": "u32", "many": "u64[2][8]"})
+    said = {"where": "user_stack", "origin": "kernel_stack", "many": "user_stack"}
+    assert misfits(plan, said) == {}
+    found = with_meanings(plan, said, STACK_KINDS)
+    assert [op.meaning for op in found.top_level()] == ["user_stack", "kernel_stack", ""]  # in arrays they stay numbers
+    assert not any(op.meaning for op in found.ops[-3:])
+
+
 @pytest.mark.parametrize("name", MEANINGS)
 def test_the_schema_describes_values_of_each_meaning(name: str) -> None:
     for shape in MEANINGS[name]:
-        c_type = {"s8": "char", "s32": "int", "s64": "long", "pointer": "void*"}.get(shape, shape)
+        c_type = {"s8": "char", "s32": "int", "s64": "long", "pointer": "void*", "u64[]": "u64[4]"}.get(shape, shape)
         if c_type.partition("[")[0] not in Types().known or c_type == "char":
             continue
         plan = Types().struct({"member": c_type})
-        plan = with_meanings(plan, {"member": name})
+        plan = with_meanings(plan, {"member": name}, STACK_KINDS)
         assert plan.ops[0].meaning == name
         schema = plan_schema(plan)
         Draft202012Validator.check_schema(schema)
+        if name in STACK_MEANINGS:  # what decodes them knows no names
+            for value in (None, [], ["main"]):
+                Draft202012Validator(schema).validate({"member": value})
+            continue
         for byte in (0, 1, 0x80, 0xFF):
             Draft202012Validator(schema).validate(make_decoder(plan)(bytes([byte]) * plan.size_bytes))
 

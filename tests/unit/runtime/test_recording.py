@@ -6,6 +6,7 @@ import fcntl
 import io
 import os
 import resource
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,9 +20,23 @@ from ecli_runtime.decode.events import EventDecoder
 from ecli_runtime.errors import RecordingError
 from ecli_runtime.read.run import Run
 from ecli_runtime.recorder import Recorder
-from ecli_runtime.recording import HEADER_SIZE, MAGIC, Loss, RecordedRun, Recording, make_block
-from ecli_runtime.stream import Readings, Samples, Stats
-from tests.recordings import STATS, blocks, event_payload, make_chunks, make_info, read, record
+from ecli_runtime.recording import Loss, MapLoss, RecordedRun, Recording
+from ecli_runtime.recording_content import map_stats
+from ecli_runtime.recording_format import HEADER_SIZE, MAGIC, make_block
+from ecli_runtime.stream import NOT_DECODED, OUTPUT_SLOW, RING_BUFFER_FULL, Readings, Samples, Stats
+from tests.recordings import (
+    STATS,
+    MadeStacks,
+    as_version_1,
+    blocks,
+    event_payload,
+    make_chunks,
+    make_info,
+    make_stack_chunks,
+    make_stack_info,
+    read,
+    record,
+)
 
 if TYPE_CHECKING:
     from ecli_runtime.stream import Chunk
@@ -68,6 +83,75 @@ def test_samples_and_readings_are_kept_as_they_are(tmp_path: Path) -> None:
             assert after.entries == list(before.entries)
 
 
+def test_stacks_are_kept_with_their_names(tmp_path: Path) -> None:
+    info = make_stack_info()
+    path = tmp_path / "file"
+    chunks = make_stack_chunks(info.sources)
+    record(path, info, [chunks])
+    events, losses, warnings = read(path.read_bytes())
+    assert (losses, warnings) == ([], [])
+    assert [event.get("kern_stack_id", 0) for event in events] == [
+        *[["vfs_read", r"entry\x1b[2J"]] * 2,
+        *[["vfs_write", r"entry\x1b[2J"]] * 2,
+        *[None] * 2,
+        *[0] * 3,
+    ]
+    assert [event["ustack"] for event in events[:6:2]] == [["u1", "u2"], ["u3"], []]
+    assert [event["kernel_stack"] for event in events[6:]] == [["schedule"]] * 3
+    assert [event["user_stack"] for event in events[6:]] == [["work", "main"], ["work", "main"], None]
+    assert first_run(path.read_bytes()).sources == info.sources
+
+
+def test_stacks_are_in_each_block_that_needs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecli_runtime.recorder._BLOCK_AGE_NS", 0)
+    info = make_stack_info()
+    path = tmp_path / "file"
+    chunks = make_stack_chunks(info.sources)[:1]
+    record(path, info, [chunks, chunks, chunks])
+    first, _damaged, *rest = blocks(path.read_bytes())
+    events, _losses, _warnings = read(first + b"".join(rest))
+    assert [event["ustack"] for event in events] == [["u1", "u2"]] * 4
+
+
+def test_a_large_profile_is_kept_in_parts(tmp_path: Path) -> None:
+    info = make_stack_info()
+    busy = info.sources[1]
+    keys = [struct.pack("=Iii", number, 1, 2) for number in range(10_000)]
+    frames: dict[tuple[int, bytes], list[tuple[str, str]] | None] = {}
+    for number, key in enumerate(keys):
+        frames[0, key], frames[1, key] = [], [(f"f{number}", "prog"), ("main", "prog")]
+    record(tmp_path / "file", info, [[Readings(busy, [(key, bytes(8)) for key in keys], MadeStacks(frames))]])
+    events, _losses, warnings = read((tmp_path / "file").read_bytes())
+    assert not warnings
+    assert [event["user_stack"][0] for event in events] == [f"f{number}" for number in range(10_000)]
+
+
+def test_a_stack_that_many_samples_have_is_not_shown_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = make_stack_info()
+    record(tmp_path / "file", info, [make_stack_chunks(info.sources)])
+    data = (tmp_path / "file").read_bytes()
+    monkeypatch.setattr("ecli_runtime.recording_content.MAX_NAMES_SIZE", 100)
+    samples = [chunk for chunk in first_run_with_warnings(data).chunks() if isinstance(chunk, Samples)]
+    assert [chunk.run.count for chunk in samples] == [1, 1, 1, 1, 2]
+    monkeypatch.setattr("ecli_runtime.recording_content.MAX_NAMES_SIZE", 20)
+    _events, _losses, warnings = read(data)
+    assert any("stacks that are too large to be shown" in text for text in warnings)
+
+
+def first_run_with_warnings(data: bytes) -> RecordedRun:
+    return next(Recording(io.BytesIO(data), "file", lambda _text: None).runs())
+
+
+def test_version_1_is_read(tmp_path: Path) -> None:
+    data = as_version_1(recorded(tmp_path, [CHUNKS]))
+    assert read(data) == (EVENTS, [], [])
+    assert first_run(data).sources == INFO.sources
+    (tmp_path / "file").write_bytes(data)
+    both = recorded(tmp_path, [CHUNKS])  # and a run can be added
+    assert both.startswith(data)
+    assert read(both) == (EVENTS * 2, [], [])
+
+
 def test_the_run_is_described(tmp_path: Path) -> None:
     run = first_run(recorded(tmp_path, [CHUNKS]))
     assert (run.package, run.digest, run.options) == (INFO.package, INFO.digest, INFO.options)
@@ -81,7 +165,46 @@ def test_the_run_is_described(tmp_path: Path) -> None:
     assert run.stats == STATS
 
 
-def test_losses_are_marked_where_they_happened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_losses_are_told_where_they_were_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    maps = (
+        map_stats("events", 15, {RING_BUFFER_FULL: 5, NOT_DECODED: 2}, 1.0, 4096),
+        map_stats("unknown", 0, {OUTPUT_SLOW: 1 << 40}, 0.25, 8192),
+    )
+    with Recorder(str(path), INFO, lambda: STATS.replace(maps=maps), pytest.fail) as recorder:
+        for chunks in recorder.tee(iter([iter(CHUNKS[:1]), iter(CHUNKS[1:2]), iter(())])):
+            for _chunk in chunks:
+                pass
+            recorder.note_loss("events", RING_BUFFER_FULL, 4)
+        recorder.note_loss("unknown", OUTPUT_SLOW, 1 << 40)
+        recorder.note_loss("events", NOT_DECODED, 2)
+    run = first_run(path.read_bytes())
+    items = list(run.chunks())
+    four = MapLoss("events", RING_BUFFER_FULL, 4)
+    assert [item for item in items if isinstance(item, MapLoss)] == [
+        *[four] * 3,
+        MapLoss("unknown", OUTPUT_SLOW, 1 << 40),
+        MapLoss("events", NOT_DECODED, 2),
+    ]
+    assert [isinstance(item, MapLoss) for item in items[:4]] == [False, True, False, True]
+    assert run.stats == STATS.replace(lost=5 + (1 << 40), undecoded=2, maps=maps)
+
+
+def test_losses_of_blocks_that_are_missing_are_told_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecli_runtime.recorder._BLOCK_AGE_NS", 0)
+    path = tmp_path / "file"
+    maps = (map_stats("events", 15, {RING_BUFFER_FULL: 7}, 1.0, 4096),)
+    with Recorder(str(path), INFO, lambda: STATS.replace(maps=maps), pytest.fail) as recorder:
+        for lost, chunks in zip((3, 4), recorder.tee(iter([iter(CHUNKS[:1])] * 2)), strict=False):
+            list(chunks)
+            recorder.note_loss("events", RING_BUFFER_FULL, lost)
+    first, _missing, *rest = blocks(path.read_bytes())
+    _events, losses, warnings = read(first + b"".join(rest))
+    assert losses == [MapLoss("events", RING_BUFFER_FULL, 4), MapLoss("events", RING_BUFFER_FULL, 3)]
+    assert len(warnings) == 1
+
+
+def test_version_1_has_losses_of_all_maps_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ecli_runtime.recorder._BLOCK_AGE_NS", 0)
     counts = [0]
 
@@ -92,7 +215,9 @@ def test_losses_are_marked_where_they_happened(tmp_path: Path, monkeypatch: pyte
 
     path = tmp_path / "file"
     record(path, INFO, rounds(), lambda: STATS.replace(lost=counts[0], undecoded=counts[0] // 3))
-    items = list(first_run(path.read_bytes()).chunks())
+    run = first_run(as_version_1(path.read_bytes()))
+    items = list(run.chunks())
+    assert (run.stats.lost, run.stats.undecoded, run.stats.maps) == (8, 2, ())
     assert [(item.lost, item.undecoded) if isinstance(item, Loss) else () for item in items] == [(), (), (3, 1), (), (), (5, 1)]
 
 
@@ -218,7 +343,7 @@ def test_a_full_disk_leaves_a_gap_that_is_told(tmp_path: Path, monkeypatch: pyte
     assert len(warnings) == 2
     events, losses, damage = read(path.read_bytes())
     assert events == EVENTS[:5] * 3
-    assert [loss.unrecorded for loss in losses] == [5]
+    assert [loss.unrecorded for loss in losses if isinstance(loss, Loss)] == [5]
     assert not damage
 
 
@@ -255,7 +380,7 @@ def test_a_sample_of_many_megabytes_is_counted_as_not_recorded(tmp_path: Path) -
         record(path, INFO, [[Samples(unknown, None, Run.of([bytes(9 << 20)])), CHUNKS[3]]])
     events, losses, _ = read(path.read_bytes())
     assert [event["data"] for event in events] == ["616263"]
-    assert [loss.unrecorded for loss in losses] == [1]
+    assert [loss.unrecorded for loss in losses if isinstance(loss, Loss)] == [1]
 
 
 @pytest.mark.parametrize("byteorder", ["little", "big"])
@@ -336,8 +461,8 @@ def test_a_bomb_is_not_inflated(one_block_each: bytes) -> None:
 
 
 def test_newer_formats_are_told(one_block_each: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ecli_runtime.recording.VERSION", 2)
-    with pytest.raises(RecordingError, match="format 1, which is not known") as caught:
+    monkeypatch.setattr("ecli_runtime.recording.READABLE_VERSIONS", (3,))
+    with pytest.raises(RecordingError, match="format 2, which is not known") as caught:
         read(one_block_each)
     assert "newer" in caught.value.hint
 
@@ -347,5 +472,12 @@ def test_stats_of_a_run_that_did_not_end(one_block_each: bytes) -> None:
     warnings: list[str] = []
     run = next(Recording(io.BytesIO(b"".join(begin)), "file", warnings.append).runs())
     list(run.chunks())
-    assert run.stats == Stats(len(EVENTS), len(EVENTS), 0, 0, 0.0, run.stats.seconds)
+    assert run.stats.replace(maps=()) == Stats(len(EVENTS), len(EVENTS), 0, 0, 0.0, run.stats.seconds)
+    assert {each.name: each.received for each in run.stats.maps} == {
+        "events": 11,
+        "unknown": 1,
+        "parts": 1,
+        "hists": 2,
+        "counts": 1,
+    }
     assert 0 <= run.stats.seconds < 60

@@ -1,0 +1,26 @@
+"""Error numbers of guests: those of WASI, which wasi-libc has, and not Linux's."""
+
+from __future__ import annotations
+
+import errno
+
+# In the order of their numbers, from 1: https://github.com/WebAssembly/WASI, wasi_snapshot_preview1, type errno.
+_NAMES = (
+    "E2BIG EACCES EADDRINUSE EADDRNOTAVAIL EAFNOSUPPORT EAGAIN EALREADY EBADF EBADMSG EBUSY ECANCELED ECHILD ECONNABORTED "
+    "ECONNREFUSED ECONNRESET EDEADLK EDESTADDRREQ EDOM EDQUOT EEXIST EFAULT EFBIG EHOSTUNREACH EIDRM EILSEQ EINPROGRESS EINTR "
+    "EINVAL EIO EISCONN EISDIR ELOOP EMFILE EMLINK EMSGSIZE EMULTIHOP ENAMETOOLONG ENETDOWN ENETRESET ENETUNREACH ENFILE "
+    "ENOBUFS ENODEV ENOENT ENOEXEC ENOLCK ENOLINK ENOMEM ENOMSG ENOPROTOOPT ENOSPC ENOSYS ENOTCONN ENOTDIR ENOTEMPTY "
+    "ENOTRECOVERABLE ENOTSOCK ENOTSUP ENOTTY ENXIO EOVERFLOW EOWNERDEAD EPERM EPIPE EPROTO EPROTONOSUPPORT EPROTOTYPE ERANGE "
+    "EROFS ESPIPE ESRCH ESTALE ETIMEDOUT ETXTBSY EXDEV ENOTCAPABLE"
+)
+_NUMBERS = {name: number for number, name in enumerate(_NAMES.split(" "), 1)}
+_OTHER_NAMES = {"EOPNOTSUPP": "ENOTSUP", "EDEADLOCK": "EDEADLK", "EWOULDBLOCK": "EAGAIN"}
+_KERNEL_ENOTSUPP = 524  # include/linux/errno.h
+
+EBADF, EBUSY, EFAULT, EINTR, EINVAL, EIO, ENOENT, ENOSYS, ESPIPE = 8, 10, 21, 27, 28, 29, 44, 52, 70
+
+
+def guest_errno(number: int) -> int:
+    """Return the guest's number of an error that Linux or libbpf names by a positive one; EIO where it has none."""
+    name = "ENOTSUP" if number == _KERNEL_ENOTSUPP else errno.errorcode.get(number, "EIO")
+    return _NUMBERS.get(_OTHER_NAMES.get(name, name), EIO)

@@ -1,0 +1,85 @@
+"""Bytes as modules and damaged controllers, again and again: an error or a run of ours, never another exception, nor a hang.
+
+``python -m tests.fuzz_controllers --count 1000000`` runs for hours, and says how far it got; the suite runs a short version, in a
+process of its own, because wasmtime may end the process that it is in. Rings stand in for the kernel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from random import Random
+
+from ecli_runtime.errors import EcliError
+from ecli_runtime.wasm.limits import Limits
+from tests.damage import damage
+from tests.guests import HASH_FD, OTHER_FD, FakeRing, discarded, guest, record, run
+
+LIMITS = Limits(memory_bytes=4 << 20, stack_bytes=65536)
+# After this a module is killed. What it may take with that: compiling, and a machine that has other things to do.
+BUDGET_S = 0.05
+MAX_S = 20
+
+
+def originals() -> list[bytes]:
+    """Return controllers that use all that there is."""
+    body = f"""
+    (call $say (call $poll (i32.const 1) (i32.const 64)))
+    (call $say (call $buffer_poll (i64.const 1) (i32.const {OTHER_FD}) (i32.const 2) (i32.const 1) (POINTER.const 8192)
+      (i32.const 4096) (i32.const 10)))
+    (call $say (call $map_operate (i32.const {HASH_FD}) (i32.const 9) (POINTER.const 0) (POINTER.const 0) (POINTER.const 0)
+      (i64.const 0)))
+    (drop (memory.grow (i32.const 1)))
+    (call $sleep (i64.const 0))
+    (call $say (call $close (i64.const 1)))
+    (call $proc_exit (i32.const 3))"""
+    more = "(func $odd (type $callback) (i32.sub (i32.load (local.get 1)) (i32.const 1))) (elem (i32.const 2) $odd)"
+    return [guest(body.replace("POINTER", pointer), more, pointer=pointer) for pointer in ("i32", "i64")]
+
+
+def rings() -> list[FakeRing]:
+    """Return what modules poll."""
+    records = [record(bytes([size % 256]) * size) for size in (4, 64, 5, 300)]
+    return [FakeRing(b"".join(records) + discarded(b"1234")), FakeRing(b"".join(records * 3))]
+
+
+def use(code: bytes) -> str:
+    """Run a module; return in a word how it ended."""
+    ran = run(code, *rings(), limits=LIMITS, kill_after_s=BUDGET_S)
+    return "killed" if ran.was_killed else "ran"
+
+
+def fuzz(count: int, seed: int) -> Counter[str]:
+    """Run that many modules: one in ten is of bytes by chance. Return how they ended.
+
+    Raises:
+        AssertionError: One took too long.
+    """
+    endings: Counter[str] = Counter()
+    valid = originals()
+    for number in range(count):
+        random = Random(f"{seed} {number}")
+        if number % 10 == 0:
+            code = b"\0asm\1\0\0\0"[: random.choice((0, 4, 8))] + random.randbytes(random.randrange(64))
+        else:
+            code = damage(random.choice(valid), random)
+        begun = time.monotonic()
+        try:
+            endings[use(code)] += 1
+        except EcliError as error:
+            endings[type(error).__name__] += 1
+        assert time.monotonic() - begun < MAX_S, f"module {number} of seed {seed} took too long"
+    return endings
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz_controllers", description=__doc__)
+    parser.add_argument("--count", metavar="N", type=int, default=1000)
+    parser.add_argument("--seed", metavar="N", type=int, default=1)
+    arguments = parser.parse_args()
+    print(f"done: {dict(fuzz(arguments.count, arguments.seed))}")
+
+
+if __name__ == "__main__":
+    main()
