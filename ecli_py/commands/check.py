@@ -103,7 +103,13 @@ def _document(verdict: Verdict) -> dict[str, Any]:
         "reasons": said(problem for _program, problem in verdict.reasons()) if verdict.outcome == "fails" else [],
         "object": said(verdict.problems),
         "programs": [
-            {"name": each.name, "section": each.section, "runs": not each.problems, "spare": each.spare, "reasons": said(each.problems)}
+            {
+                "name": each.name,
+                "section": each.section,
+                "runs": not each.problems,
+                "spare": each.spare,
+                "reasons": said(each.problems),
+            }
             for each in verdict.programs
         ],
         "hooks": [

@@ -23,7 +23,9 @@ def main(words: list[str]) -> int:
         "Write down what a kernel has: its types, configuration, symbols, tracepoints, and, as root, which programs, maps and "
         "helpers it takes. `ecli-py check PACKAGE --against FILE` tells on any machine whether a package runs there.",
     )
-    parser.add_argument("--image", metavar="VMLINUZ", type=Path, help="of a file that a kernel boots from (default: the running one)")
+    parser.add_argument(
+        "--image", metavar="VMLINUZ", type=Path, help="of a file that a kernel boots from (default: the running one)"
+    )
     parser.add_argument("--config", metavar="FILE", type=Path, help="configuration of that kernel (default: beside it)")
     parser.add_argument("--symbols", metavar="FILE", type=Path, help="its System.map (default: beside it)")
     parser.add_argument(
@@ -51,7 +53,9 @@ def main(words: list[str]) -> int:
         path.write_bytes(data)
     except OSError as error:
         raise EcliError(f"cannot write {path}: {error.strerror}", "choose another place with -o") from error
-    sys.stderr.write(printable(f"{path}: {len(data) / 1e6:.1f} MB, of {snapshot.release} ({snapshot.machine}){_lacking(snapshot)}") + "\n")
+    sys.stderr.write(
+        printable(f"{path}: {len(data) / 1e6:.1f} MB, of {snapshot.release} ({snapshot.machine}){_lacking(snapshot)}") + "\n"
+    )
     return 0
 
 

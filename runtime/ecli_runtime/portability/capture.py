@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 
@@ -23,6 +24,7 @@ _TRACING = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 # enum bpf_prog_type, enum bpf_map_type. Of struct_ops (27) and freplace (28) nothing can be told without a target.
 _PROGRAM_TYPES = tuple(each for each in range(1, 33) if each not in (27, 28))
 _MAP_TYPES = tuple(each for each in range(1, 34) if each != 26)
+_HELPERS = tuple(NUMBERS.values())[1:]
 # Types whose helpers libbpf cannot try (libbpf_probe_bpf_helper).
 _WITHOUT_HELPERS = frozenset((26, 27, 28, 29))
 
@@ -98,10 +100,8 @@ def _from_tracefs() -> tuple[frozenset[str] | None, frozenset[str] | None]:
             if event.is_dir()
         )
 
-    try:
+    with contextlib.suppress(EcliError, OSError):
         with_tracefs(look)
-    except (EcliError, OSError):
-        pass
     return found[0], found[1]
 
 
@@ -111,12 +111,13 @@ def _tried() -> tuple[dict[int, bool] | None, dict[int, bool] | None, dict[int, 
         return None, None, None
     programs = _answers(_PROGRAM_TYPES, lambda number: lib.libbpf_probe_bpf_prog_type(number, None))
     maps = _answers(_MAP_TYPES, lambda number: lib.libbpf_probe_bpf_map_type(number, None))
-    helpers = {}
-    for number, has in programs.items():
-        if has and number not in _WITHOUT_HELPERS:
-            found = _answers(tuple(NUMBERS.values())[1:], lambda helper, kind=number: lib.libbpf_probe_bpf_helper(kind, helper, None))  # type: ignore[misc]
-            helpers[number] = frozenset(helper for helper, has_it in found.items() if has_it)
+    helpers = {kind: _helpers(kind) for kind, has in programs.items() if has and kind not in _WITHOUT_HELPERS}
     return programs, maps, helpers
+
+
+def _helpers(kind: int) -> frozenset[int]:
+    found = _answers(_HELPERS, lambda number: lib.libbpf_probe_bpf_helper(kind, number, None))
+    return frozenset(number for number, has in found.items() if has)
 
 
 def _answers(numbers: tuple[int, ...], ask: Callable[[int], int]) -> dict[int, bool]:

@@ -84,6 +84,9 @@ class Externs:
             return True, None
         if not view.has_variable(name):
             return False, Problem("variable", f"this kernel's types have no variable {name}")
+        if view.has_symbol(name) is False:  # which the kernel looks for wherever its address is loaded, reached or not
+            hint = "/proc/kallsyms lists all data with CONFIG_KALLSYMS_ALL"
+            self.problems.append(Problem("variable", f"this kernel knows no address of its variable {name}", hint))
         return True, None
 
     def _fits(self, found: Func, wanted: str) -> bool:

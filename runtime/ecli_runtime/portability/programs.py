@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from ecli_runtime.attach.since import OPTION, SINCE
 from ecli_runtime.btf import Composite, DataSection, Enum, Func
 from ecli_runtime.code import code_sections, instruction_layout, section_names
-from ecli_runtime.core.records import relocations
+from ecli_runtime.core.records import Relocation, relocations
 from ecli_runtime.core.resolve import Resolver
 from ecli_runtime.errors import BtfError
 from ecli_runtime.helpers import helper_name, helper_since
 from ecli_runtime.line_info import SourceLines
+from ecli_runtime.map_errors import SINCE as MAP_TYPE_SINCE
 from ecli_runtime.portability import facts
 from ecli_runtime.portability.externs import Externs
 from ecli_runtime.portability.problem import Problem
 from ecli_runtime.portability.reach import Patch, Reached, Walk
 from ecli_runtime.portability.values import Data, Pointer
+from ecli_runtime.relocations import difference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,9 +24,10 @@ if TYPE_CHECKING:
 
     from ecli_runtime.btf import Btf
     from ecli_runtime.code import Target
-    from ecli_runtime.core.records import Relocation
+    from ecli_runtime.core.resolve import KernelTypes
     from ecli_runtime.libbpf.object import OpenMap, OpenObject, Program
     from ecli_runtime.portability.kernel import KernelView
+    from ecli_runtime.portability.reach import Place
     from ecli_runtime.portability.values import Value
 
 _LOADS_AND_STORES = frozenset((1, 2, 3))  # classes of instructions
@@ -46,13 +50,15 @@ class Judge:
         data: Its bytes.
         local: Its types, as they are in the file.
         view: The kernel.
+        types: What relocations are resolved against: the kernel's types, or what the package brings of them.
 
     Attributes:
+        needs_types: It has relocations, so there must be such types.
         externs: What the object expects to find by name.
     """
 
-    def __init__(self, opened: OpenObject, data: bytes, local: Btf, view: KernelView) -> None:
-        self._opened, self._data, self._local, self._view = opened, data, local, view
+    def __init__(self, opened: OpenObject, data: bytes, local: Btf, view: KernelView, types: KernelTypes | None) -> None:
+        self._opened, self._data, self._local, self._view, self._types = opened, data, local, view, types
         self._sections, self._layout = code_sections(data), instruction_layout(data)
         self._names = section_names(data)
         self._constants = {
@@ -67,27 +73,28 @@ class Judge:
 
     # Relocations.
 
-    def _resolve(self) -> dict[tuple[int, int], Patch]:
+    def _resolve(self) -> dict[Place, Patch]:
         sections = {each.name: each for each in self._sections.values()}
-        resolver = Resolver(self._local, self._view.types) if self._view.types is not None else None
-        patches: dict[tuple[int, int], Patch] = {}
-        for each in relocations(self._data, self._local):
+        patches: dict[Place, Patch] = {}
+        wanted = relocations(self._data, self._local)
+        self.needs_types = bool(wanted)
+        if self._types is None:
+            return patches
+        resolver = Resolver(self._local, self._types)
+        for each in wanted:
             section = sections.get(each.section)
             if section is None or each.byte_offset + 8 > len(section.code):
                 continue
-            place = (section.index, each.byte_offset // 8)
-            if resolver is None:
-                patches[place] = Patch(None, "BTF") if each.kind != "local_type_id" else Patch(None)
-                continue
             answer = resolver.resolve(each)
             is_access = section.code[each.byte_offset] & 7 in _LOADS_AND_STORES
+            place = (section.index, each.byte_offset // 8)
             if answer.problem or answer.value is None or (is_access and not answer.fits_loads):
                 patches[place] = Patch(None, answer.problem or each)
             elif not is_access:
                 patches[place] = Patch(answer.value)
         return patches
 
-    def _find_global_functions(self) -> frozenset[tuple[int, int]]:
+    def _find_global_functions(self) -> frozenset[Place]:
         names = {each.name for _id, each in self._local.types() if isinstance(each, Func) and each.linkage == 1}
         return frozenset(
             (section.index, function.byte_offset // 8)
@@ -103,6 +110,12 @@ class Judge:
         data = self._constants.get(name)
         return Pointer() if data is None else Data(data, target.byte_offset + immediate)
 
+    def problems_of_types(self) -> Iterator[Problem]:
+        """Return whether types of the kernel are wanted, and there are none."""
+        if self.needs_types and self._types is None:
+            hint = "`ecli-py build --btf-archive` puts what it needs of such kernels' types into the package"
+            yield Problem("types", "it reads the kernel's types, and this kernel has no BTF", hint)
+
     # Programs.
 
     def problems_of_code(self, program: Program) -> list[Problem]:
@@ -114,9 +127,7 @@ class Judge:
             for function in section.functions:
                 if function.name == program.name and section.name.removeprefix("?") == program.section:
                     walk.follow(section.index, function.byte_offset // 8)
-        if not reached.complete:  # so whatever there is may be reached
-            reached.invalid.update({place: patch for place, patch in self._patches.items() if patch.problem is not None})
-        found += self._of_relocations(program, reached)
+        found += self._of_relocations(reached)
         found += self._of_helpers(program, reached)
         found += self._of_verifier(program, reached)
         for name in reached.kfuncs:
@@ -128,67 +139,77 @@ class Judge:
                 found.append(Problem("byte code", f"it {fact.what}{self._at(place)}, which needs Linux {fact.since}"))
         return found
 
-    def _at(self, place: tuple[int, int]) -> str:
+    def _at(self, place: Place) -> str:
         line = self._lines.at((place[0], place[1] * 8))
         return f" at {line}" if line is not None else ""
 
     def _of_type(self, program: Program) -> Iterator[Problem]:
-        from ecli_runtime.attach.since import OPTION, SINCE
-
-        view, number = self._view, program.type
-        kind, is_sleepable = program.section.partition("/")[0], False
-        if kind.endswith(".s"):
-            kind, is_sleepable = kind.removesuffix(".s"), True
-        if not number:
+        kind = program.section.partition("/")[0]
+        if not program.type:
             yield Problem("program type", f'libbpf does not know SEC("{program.section}")')
             return
-        since = SINCE.get(program.section) or SINCE.get(kind)
-        what = f'SEC("{program.section}")'
-        needs = f"{what} needs Linux {since}" if since else f"this kernel has no programs of type {program.type_name}"
-        tried = view.takes_program_type(number)
-        if number == _TRACING and kind not in _ON_FUNCTIONS:
-            tried = None  # others of that type are taken where these are refused
-        if tried is False:
-            option = OPTION.get(kind, "")
+        if self._is_refused(program, kind.removesuffix(".s")):
+            option = OPTION.get(kind.removesuffix(".s"), "")
             hint = f"it may be built without {option}, or locked down" if option else ""
             yield Problem("program type", f"this kernel refuses programs of {kind}, as trying showed", hint)
-        elif not view.has_number("bpf_prog_type", number, since) or (
-            since is not None and tried is None and not view.enumerators("bpf_prog_type") and not view.is_at_least(since)
-        ):
-            yield Problem("program type", needs)
-        elif program.expected_attach_type in facts.ATTACH_TYPES and not view.has_number(
-            "bpf_attach_type", program.expected_attach_type, facts.ATTACH_TYPES[program.expected_attach_type]
-        ):
-            yield Problem("program type", needs)
-        elif kind == "xdp.frags" and since is not None and not view.is_at_least(since):
-            yield Problem("program type", needs)
-        if is_sleepable:
-            fact = facts.SLEEPABLE.get(kind)
-            if fact is not None and not view.has(fact):
-                yield Problem("program type", f"it {fact.what}, which needs Linux {fact.since}")
-            elif number == _LSM and not view.has(facts.SLEEPABLE_LSM_HOOKS):
-                if program.section.partition("/")[2] not in facts.SLEEPABLE_LSM_HOOKS_OF_5_10:
-                    yield Problem("program type", f"it {facts.SLEEPABLE_LSM_HOOKS.what}, which needs Linux 5.11")
+        elif self._is_unknown(program, kind.removesuffix(".s")):
+            since = SINCE.get(program.section) or SINCE.get(kind.removesuffix(".s"))
+            text = f"this kernel has no programs of {kind}"
+            yield Problem("program type", text, f"they need Linux {since}" if since else "")
+        if kind.endswith(".s"):
+            yield from self._of_sleepable(program, kind.removesuffix(".s"))
 
-    def _of_relocations(self, program: Program, reached: Reached) -> Iterator[Problem]:
+    def _is_refused(self, program: Program, kind: str) -> bool:
+        if program.type == _TRACING and kind not in _ON_FUNCTIONS:
+            return False  # others of that type are taken where these are refused, which are what is tried
+        return self._view.takes_program_type(program.type) is False
+
+    def _is_unknown(self, program: Program, kind: str) -> bool:
+        view, since, attach_type = self._view, SINCE.get(program.section) or SINCE.get(kind), program.expected_attach_type
+        if not view.has_number("bpf_prog_type", program.type, since):
+            return True
+        if kind == "xdp.frags" and since is not None:  # a flag, which no enum shows
+            return not view.is_at_least(since)
+        return attach_type in facts.ATTACH_TYPES and not view.has_number(
+            "bpf_attach_type", attach_type, facts.ATTACH_TYPES[attach_type]
+        )
+
+    def _of_sleepable(self, program: Program, kind: str) -> Iterator[Problem]:
+        fact, hook = facts.SLEEPABLE.get(kind), program.section.partition("/")[2]
+        if fact is not None and not self._view.has(fact):
+            yield Problem("program type", f"it {fact.what}, which needs Linux {fact.since}")
+        elif program.type == _LSM and hook not in facts.SLEEPABLE_LSM_HOOKS_OF_5_10:
+            fact = facts.SLEEPABLE_LSM_HOOKS
+            if not self._view.has(fact):
+                yield Problem("program type", f"it {fact.what}, which needs Linux {fact.since}")
+
+    def _of_relocations(self, reached: Reached) -> Iterator[Problem]:
         said = set()
-        for place, patch in reached.invalid.items():
+        for place, patch in self._fatal(reached):
             wanted = patch.problem
-            if isinstance(wanted, str):
-                text = "it reads the kernel's types, and this kernel has no BTF" if wanted == "BTF" else wanted
-                problem = Problem("types", text + ("" if wanted == "BTF" else self._at(place)))
+            if isinstance(wanted, Relocation):
+                problem = self._of_relocation(place, wanted)
             else:
-                problem = self._of_relocation(program, place, wanted)  # type: ignore[arg-type]
+                problem = Problem("types", f"{wanted}{self._at(place)}")
             if problem.text not in said:
                 said.add(problem.text)
                 yield problem
 
-    def _of_relocation(self, program: Program, place: tuple[int, int], relocation: Relocation) -> Problem:
-        from ecli_runtime.relocations import difference
+    def _fatal(self, reached: Reached) -> Iterator[tuple[Place, Patch]]:
+        """Yield relocations that keep a program from being loaded: some do wherever they are in it, others if they are reached."""
+        yield from reached.invalid.items()
+        for place, patch in self._patches.items():
+            if isinstance(patch.problem, str) or (patch.problem is not None and not reached.complete):
+                section = self._sections[place[0]]
+                starts = [each.byte_offset // 8 for each in section.functions]
+                start = max((each for each in starts if each <= place[1]), default=0)
+                if (place[0], start) in reached.functions and place not in reached.invalid:
+                    yield place, patch
 
+    def _of_relocation(self, place: Place, relocation: Relocation) -> Problem:
         keyword, owner, path = self._described(relocation)
-        types = self._view.types
-        assert types is not None
+        types = self._types
+        assert types is not None  # without, nothing is resolved
         problem, near = difference(types.btf, keyword, owner, path)
         line = self._lines.at((place[0], place[1] * 8))
         return Problem("types", problem + (f", which {line} wants" if line is not None else ""), near)
@@ -225,9 +246,15 @@ class Judge:
                 if number in _OLD_READS:
                     continue
                 since = helper_since(number)
-                yield Problem("helper", f"this kernel has no {name}, which it calls{self._at(place)}", f"Linux {since} has it" if since else "")
+                yield Problem(
+                    "helper",
+                    f"this kernel has no {name}, which it calls{self._at(place)}",
+                    f"Linux {since} has it" if since else "",
+                )
             elif tried is not None and number not in tried and program.type not in _HELPERS_BY_ATTACH_TYPE:
-                yield Problem("helper", f"programs of type {program.type_name} may not call {name} there, as it does{self._at(place)}")
+                yield Problem(
+                    "helper", f"programs of type {program.type_name} may not call {name} there, as it does{self._at(place)}"
+                )
         if _SPIN_LOCK in reached.helpers and (program.type == _SYSCALL or program.section.partition("/")[0].endswith(".s")):
             fact = facts.SPIN_LOCK_IN_SLEEPABLE
             if not view.has(fact):
@@ -251,12 +278,10 @@ class Judge:
 
     def problems_of_maps(self) -> Iterator[Problem]:
         """Return why maps cannot be made."""
-        from ecli_runtime.map_errors import SINCE
-
         for each in self._opened.maps:
             if not each.autocreate:
                 continue
-            since = SINCE.get(each.type)
+            since = MAP_TYPE_SINCE.get(each.type)
             tried = (self._view.snapshot.map_types or {}).get(each.type)
             if tried is False or (tried is None and not self._view.has_number("bpf_map_type", each.type, since)):
                 hint = f"maps of that type need Linux {since}" if since else ""

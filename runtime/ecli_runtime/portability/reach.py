@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 
 from ecli_runtime.helpers import NUMBERS
-from ecli_runtime.portability.values import MASK64, Data, Frame, Pointer, compute, join, jumps, load
+from ecli_runtime.portability.values import MASK32, MASK64, Data, Frame, Pointer, compute, join, jumps, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from ecli_runtime.code import CodeSection, Target
+    from ecli_runtime.core.records import Relocation
     from ecli_runtime.portability.values import Value
 
     Registers: TypeAlias = "tuple[Value, ...]"
@@ -40,10 +41,10 @@ class Patch:
 
     Args:
         value: Offset or immediate that it gets.
-        problem: Why it is made invalid; empty: it is not.
+        problem: Why it is made invalid: what the relocation asks for, or in words; ``None``: it is not.
     """
 
-    def __init__(self, value: int | None, problem: object = None) -> None:
+    def __init__(self, value: int | None, problem: Relocation | str | None = None) -> None:
         self.value, self.problem = value, problem
 
 
@@ -55,6 +56,7 @@ class Reached:
         helpers: Numbers of helpers that it calls.
         kfuncs: Names of kernel functions that it calls.
         features: Names of features of byte code (:mod:`ecli_runtime.portability.facts`) that it uses.
+        functions: First instructions of the functions that it is made of.
         results: What it may return, as far as that is known; ``None``: anything.
         complete: Everything was followed.
     """
@@ -65,6 +67,7 @@ class Reached:
         self.helpers: dict[int, Place] = {}
         self.kfuncs: dict[str, Place] = {}
         self.features: dict[str, Place] = {}
+        self.functions: set[Place] = set()
         self.complete = True
 
 
@@ -105,6 +108,7 @@ class Walk:
         key = (section, start, arguments)
         if key not in self._results:
             self._results[key] = None
+            self.reached.functions.add((section, start))
             if self._depth >= _MAX_DEPTH or section not in self._sections:
                 self.reached.complete = False
                 return None
@@ -205,7 +209,7 @@ class Walk:
         for goes, target in ((True, index + 1 + offset), (False, index + 1)):
             if is_taken is None or is_taken == goes:
                 known = list(registers)
-                is_equal = opcode in (0x15, 0x1D) and goes or opcode in (0x55, 0x5D) and not goes
+                is_equal = (opcode in (0x15, 0x1D) and goes) or (opcode in (0x55, 0x5D) and not goes)
                 if is_equal and isinstance(right, int) and left is None:
                     known[destination] = right
                 ways.append((target, tuple(known), dict(slots)))
@@ -218,10 +222,8 @@ class Walk:
         if target is None:
             if source:
                 return Pointer()
-            low, high = self._unpack(section.code, index * 8)[3], 0
-            if index * 8 + 16 <= len(section.code):
-                high = self._unpack(section.code, index * 8 + 8)[3]
-            return (low & 0xFFFFFFFF) | (high & 0xFFFFFFFF) << 32
+            high: int = self._unpack(section.code, index * 8 + 8)[3] if index * 8 + 16 <= len(section.code) else 0
+            return (immediate & MASK32) | (high & MASK32) << 32
         if target.section in self._sections:  # a function that a helper will call
             self._note("callbacks", section, index)
             self._function(target.section, (target.byte_offset + immediate) // 8, (None,) * 5)
@@ -268,9 +270,7 @@ class Walk:
             if size == 8 and not is_atomic:
                 slots[at] = value
 
-    def _call(
-        self, section: CodeSection, index: int, source: int, immediate: int, registers: list[Value], slots: Slots
-    ) -> None:
+    def _call(self, section: CodeSection, index: int, source: int, immediate: int, registers: list[Value], slots: Slots) -> None:
         target = section.targets.get(index)
         result: Value = None
         passed = tuple(None if isinstance(each, Frame) else each for each in registers[1:6])

@@ -19,7 +19,9 @@ FORMAT = 1
 MAX_DOCUMENT_SIZE_BYTES = 64 << 20
 _MAX_PART_SIZE_BYTES = 256 << 20
 _PARTS = ("btf", "config", "symbols", "traceable", "tracepoints")
-_AGAIN = "`ecli-py snapshot -o FILE` makes one on a machine, and `ecli-py snapshot --image VMLINUZ` of a file that a kernel boots from"
+_AGAIN = (
+    "`ecli-py snapshot -o FILE` makes one on a machine, and `ecli-py snapshot --image VMLINUZ` of a file that a kernel boots from"
+)
 _TEXT = re.compile(r"[ -~]{0,256}")
 
 
@@ -115,7 +117,10 @@ def _snapshot(document: dict[str, Any]) -> Snapshot:
     if lsm is not None and not isinstance(lsm, list):
         raise ValueError("lsm is no list")
     return Snapshot(
-        *[_text(document[name]) for name in ("release", "version", "machine", "source")],
+        _text(document["release"]),
+        _text(document["version"]),
+        _text(document["machine"]),
+        _text(document["source"]),
         btf=parts["btf"],
         config=None if parts["config"] is None else parse_config(_decode(parts["config"])),
         symbols=None if parts["symbols"] is None else dict(_reversed(line) for line in _decode(parts["symbols"]).splitlines()),
@@ -160,7 +165,7 @@ def _unpacked(text: object) -> bytes | None:
     if text is None:
         return None
     if not isinstance(text, str):
-        raise ValueError("a part of it is no text")
+        raise TypeError("a part of it is no text")
     inflate = zlib.decompressobj()
     data = inflate.decompress(binascii.a2b_base64(text), _MAX_PART_SIZE_BYTES)
     if not inflate.eof:

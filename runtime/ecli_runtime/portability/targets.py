@@ -50,7 +50,9 @@ def missing_target(view: KernelView, program: Program, text: str | None = None) 
     if number in (_RAW_TRACEPOINT, _RAW_TRACEPOINT_WRITABLE):
         return _raw_tracepoint(view, target) if target else None
     if number == _TRACING and kind == "iter":
-        return None if view.has_function_type(f"bpf_iter_{target}") else Problem("target", f"this kernel has no iterator {target}")
+        return (
+            None if view.has_function_type(f"bpf_iter_{target}") else Problem("target", f"this kernel has no iterator {target}")
+        )
     if number in (_TRACING, _LSM):
         return _by_types(view, program, kind, target) if target else None
     option, symbol = _OPTIONS.get(number, ("", ""))
@@ -90,7 +92,9 @@ def _probe(view: KernelView, kind: str, target: str) -> Problem | None:
 def _no_function(view: KernelView, name: str) -> Problem:
     if view.snapshot.symbols is None:
         where = "its symbols are not in the snapshot, only its types"
-        return Problem("target", f"this kernel has no function {name} in its types", f"{hint_for_function(name, view.functions)}; {where}")
+        return Problem(
+            "target", f"this kernel has no function {name} in its types", f"{hint_for_function(name, view.functions)}; {where}"
+        )
     return Problem("target", f"this kernel has no function {name}", hint_for_function(name, view.functions))
 
 
@@ -139,7 +143,9 @@ def _by_types(view: KernelView, program: Program, kind: str, name: str) -> Probl
         return Problem("target", f"this kernel has no function {name} in its types", hint_for_function(name, view.functions))
     if not view.is_built_with("CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS", "register_ftrace_direct"):
         option = "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS"
-        return Problem("configuration", f"this kernel cannot attach programs to functions ({option})", "a kprobe may serve instead")
+        return Problem(
+            "configuration", f"this kernel cannot attach programs to functions ({option})", "a kprobe may serve instead"
+        )
     known = view.snapshot.traceable
     if known and name not in known:
         return Problem("target", f"this kernel does not let {name} be traced")
@@ -149,7 +155,9 @@ def _by_types(view: KernelView, program: Program, kind: str, name: str) -> Probl
 def _hook(view: KernelView, program: Program, name: str) -> Problem | None:
     if not view.has_function_type(f"bpf_lsm_{name}"):
         has_any = view.has_function_type("bpf_lsm_file_open")
-        return Problem("target", f"this kernel has no hook {name}" if has_any else "this kernel has no LSM programs (CONFIG_BPF_LSM)")
+        return Problem(
+            "target", f"this kernel has no hook {name}" if has_any else "this kernel has no LSM programs (CONFIG_BPF_LSM)"
+        )
     modules = view.snapshot.lsm
     if modules is None and view.snapshot.config is not None:
         modules = tuple(view.snapshot.config.get("CONFIG_LSM", '"bpf"').strip('"').split(","))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from ecli_runtime.btf import Btf
 from ecli_runtime.code import section_bytes
-from ecli_runtime.errors import EcliError
+from ecli_runtime.core.resolve import KernelTypes
+from ecli_runtime.kernel_btf import embedded
 from ecli_runtime.libbpf.object import OpenObject
 from ecli_runtime.portability.kernel import KernelView
 from ecli_runtime.portability.problem import Problem
@@ -107,14 +108,13 @@ def check_package(package: Package, snapshot: Snapshot) -> Verdict:
         return Verdict(snapshot, "fails", (Problem("machine", str(error), error.hint),))
     view = KernelView(snapshot)
     with OpenObject.open(data, package.object_name) as opened:
-        judge = Judge(opened, data, Btf(section_bytes(data, ".BTF") or b""), view)
-        problems = [*judge.externs.problems, *judge.problems_of_maps()]
+        judge = Judge(opened, data, Btf(section_bytes(data, ".BTF") or b""), view, _types(package, view))
+        problems = [*judge.problems_of_types(), *judge.externs.problems, *judge.problems_of_maps()]
         named = {each.name for each in package.programs}
         hooks = [hook for hook in package.hooks if not _is_on_request(hook, opened.programs)]
         members = {one.name for hook in package.hooks for each in hook.alternatives for one in each.programs}
         wanted = {one.name for hook in hooks for each in hook.alternatives for one in each.programs}
         verdicts = []
-        served: list[ServedHook] = []
         found: dict[str, list[Problem]] = {}
         for program in opened.programs:
             if program.name in wanted or (program.autoload and program.name not in members):
@@ -124,12 +124,23 @@ def check_package(package: Package, snapshot: Snapshot) -> Verdict:
                 mine = list(found[program.name])
                 target = missing_target(view, program) if program.name in named and program.type != _STRUCT_OPS else None
                 verdicts.append(_verdict(program, [*mine, *([target] if target is not None else [])]))
-        for hook in hooks:
-            served.append(_serve(hook, {each.name: each for each in opened.programs}, view, found, verdicts))
+        by_name = {each.name: each for each in opened.programs}
+        served = [_serve(hook, by_name, view, found, verdicts) for hook in hooks]
     fails = problems or any(each.problems and not each.spare for each in verdicts)
     fails = fails or any(not hook.alternative and not hook.optional for hook in served)
     other = any(not hook.is_first for hook in served)
-    return Verdict(snapshot, "fails" if fails else "alternative" if other else "runs", tuple(problems), tuple(verdicts), tuple(served))
+    return Verdict(
+        snapshot, "fails" if fails else "alternative" if other else "runs", tuple(problems), tuple(verdicts), tuple(served)
+    )
+
+
+def _types(package: Package, view: KernelView) -> KernelTypes | None:
+    """Return what relocations are resolved against."""
+    if view.types is not None:
+        return view.types
+    kernel = view.snapshot
+    brought = embedded(package, kernel.release, kernel.version, kernel.machine)
+    return None if brought is None else KernelTypes(Btf(brought))
 
 
 def _verdict(program: Program, problems: list[Problem], spare: bool = False) -> ProgramVerdict:
