@@ -10,6 +10,7 @@ from ecli_py import snapshots
 from ecli_py.parser import Parser
 from ecli_py.report import in_colour, printable, write_out
 from ecli_py.source import load_package
+from ecli_runtime.attach.options import AttachOptions, parse_targets
 from ecli_runtime.portability.verdict import check_package
 
 TYPE_CHECKING = False
@@ -41,15 +42,24 @@ def main(words: list[str]) -> int:
         action="extend",
         help="file or address of a snapshot, kernel image, or directory with those, as /boot (default: the running kernel)",
     )
+    parser.add_argument(
+        "--attach",
+        metavar="PROG=TARGET",
+        action="append",
+        default=[],
+        help="attach a program there, as `run` does; repeatable",
+    )
+    parser.add_argument("--disable", metavar="PROG", action="append", default=[], help="leave a program out; may be repeated")
     parser.add_argument("--json", action="store_true", help="one JSON object: `kernels`, a list of verdicts, and `runs`")
     parser.add_argument("-v", "--verbose", action="store_true", help="show the verdict on each program, and all reasons")
     arguments = parser.parse_args(words)
     package = load_package(arguments.package)
+    options = AttachOptions(targets=parse_targets(arguments.attach), disabled=tuple(arguments.disable))
     fails = False
     documents = []
     show_colour = in_colour(sys.stdout)
     for snapshot in _kernels(arguments.against):
-        verdict = check_package(package, snapshot)
+        verdict = check_package(package, snapshot, options)
         fails |= verdict.outcome == "fails"
         if arguments.json:
             documents.append(_document(verdict))

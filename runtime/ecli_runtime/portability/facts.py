@@ -52,6 +52,15 @@ LSM_RESULTS = ("6.12", "7.2")
 BLOOM_FILTER_BROKEN = "7.2"
 SLEEPABLE_LSM_HOOKS = Fact("may sleep in this hook", "5.11", "bpf_lsm_is_sleepable_hook")  # 423f16108c9d
 SLEEPABLE_LSM_HOOKS_OF_5_10 = frozenset(("bprm_committed_creds",))  # 1e6c62a88215
+# Programs at system calls may sleep, whether errors may be put into those or not. Seen in 7.2, not in 6.12.
+SLEEPABLE_SYSTEM_CALLS = "7.2"
+# Where programs of fentry and fexit may call bpf_d_path (btf_allowlist_d_path, 6f100640ca5b).
+D_PATH_FUNCTIONS = frozenset(
+    (
+        *("security_file_permission", "security_inode_getattr", "security_file_open", "security_path_truncate"),
+        *("vfs_truncate", "vfs_fallocate", "dentry_open", "vfs_getattr", "filp_close"),
+    )
+)
 # enum bpf_attach_type, where the kernel refuses those that it does not know: what distinguishes programs of one type.
 ATTACH_TYPES = {
     36: "5.9",  # sk_lookup

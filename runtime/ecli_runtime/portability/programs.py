@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _LOADS_AND_STORES = frozenset((1, 2, 3))  # classes of instructions
 _TRACING, _STRUCT_OPS, _LSM, _SYSCALL = 26, 27, 29, 31
 _MAP_STRUCT_OPS, _MAP_BLOOM_FILTER = 26, 30
-_SPIN_LOCK, _MAP_PEEK = 93, 89
+_SPIN_LOCK, _MAP_PEEK, _D_PATH = 93, 89, 147
 # libbpf makes bpf_probe_read of these where the kernel has not yet what tells user's memory from the kernel's (sanitize_prog).
 _OLD_READS = frozenset((112, 113, 114, 115))
 # What helpers a program may call depends on more than its type here, which trying does not show.
@@ -196,7 +196,7 @@ class Judge:
                 yield problem
 
     def _fatal(self, reached: Reached) -> Iterator[tuple[Place, Patch]]:
-        """Yield relocations that keep a program from being loaded: some do wherever they are in it, others if they are reached."""
+        """Yield relocations that keep a program from being loaded: some do wherever they are, others if they are reached."""
         yield from reached.invalid.items()
         for place, patch in self._patches.items():
             if isinstance(patch.problem, str) or (patch.problem is not None and not reached.complete):
@@ -273,6 +273,12 @@ class Judge:
         if uses_filters and _MAP_PEEK in reached.helpers and view.is_at_least(facts.BLOOM_FILTER_BROKEN):
             text = f"Linux {facts.BLOOM_FILTER_BROKEN} does not let it look into a Bloom filter with a key on its stack"
             yield Problem("verifier", text + self._at(reached.helpers[_MAP_PEEK]), "keep the key in a map, or use a hash")
+
+        kind, _, function = program.section.partition("/")
+        is_at_function = kind.removesuffix(".s") in _ON_FUNCTIONS
+        if _D_PATH in reached.helpers and is_at_function and function not in facts.D_PATH_FUNCTIONS:
+            text = f"bpf_d_path may not be called at {function or 'any function'}, as it does{self._at(reached.helpers[_D_PATH])}"
+            yield Problem("helper", text, f"kernels allow it at {', '.join(sorted(facts.D_PATH_FUNCTIONS))}")
 
     # Maps.
 

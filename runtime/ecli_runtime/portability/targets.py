@@ -8,6 +8,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 from ecli_runtime.attach.functions import hint_for_function
+from ecli_runtime.portability import facts
 from ecli_runtime.portability.problem import Problem
 
 TYPE_CHECKING = False
@@ -20,6 +21,8 @@ _KPROBE, _TRACEPOINT, _PERF_EVENT, _RAW_TRACEPOINT, _RAW_TRACEPOINT_WRITABLE, _T
 _SCHED_CLS, _XDP, _NETFILTER, _SK_SKB = 3, 6, 32, 14
 _CGROUP = frozenset((8, 9, 13, 15, 18, 23, 25))
 _LSM_CGROUP = 43
+_GET_ATTACH_COOKIE = 174  # enum bpf_func_id
+_ET_EXEC = 2
 _ON_FUNCTIONS = frozenset(("fentry", "fexit", "fmod_ret"))
 _PREFIXES = {"x86_64": "x64", "aarch64": "arm64", "riscv64": "riscv", "s390x": "s390x"}
 # enum bpf_prog_type → option that it takes, and a function that only then is there.
@@ -49,6 +52,8 @@ def missing_target(view: KernelView, program: Program, text: str | None = None) 
         return _tracepoint(view, (target.replace("/", ":", 1) if text is None else text)) if target else None
     if number in (_RAW_TRACEPOINT, _RAW_TRACEPOINT_WRITABLE):
         return _raw_tracepoint(view, target) if target else None
+    if kind in ("iter", "lsm_cgroup"):  # whose target is what they walk, or a control group
+        target = rest
     if number == _TRACING and kind == "iter":
         return (
             None if view.has_function_type(f"bpf_iter_{target}") else Problem("target", f"this kernel has no iterator {target}")
@@ -62,10 +67,10 @@ def missing_target(view: KernelView, program: Program, text: str | None = None) 
 
 
 def _probe(view: KernelView, kind: str, target: str) -> Problem | None:
-    if kind.startswith(("u",)):
-        if view.is_built_with("CONFIG_UPROBES", "uprobe_register") or view.has_symbol("uprobe_register"):
-            return None
-        return Problem("configuration", "this kernel has no uprobes (CONFIG_UPROBES)")
+    if kind.startswith("u"):
+        if not view.is_built_with("CONFIG_UPROBES", "uprobe_register"):
+            return Problem("configuration", "this kernel has no uprobes (CONFIG_UPROBES)")
+        return _usdt(view, target) if kind == "usdt" and target else None
     many = kind.endswith((".multi", ".session"))
     if not view.is_built_with("CONFIG_KPROBES", "register_kprobe"):
         return Problem(
@@ -87,6 +92,27 @@ def _probe(view: KernelView, kind: str, target: str) -> Problem | None:
         return _system_call(view, target)
     name = target.partition("+")[0]
     return None if name in view.functions else _no_function(view, name)
+
+
+def _usdt(view: KernelView, target: str) -> Problem | None:
+    """Return why a USDT probe cannot be attached for all processes: without cookies libbpf must know where binaries are loaded.
+
+    That it knows of programs that are linked to a fixed address (``collect_usdt_targets``), as far as they are to be seen here.
+    """
+    path = target.rpartition("@")[0] or target
+    if view.has_helper(_GET_ATTACH_COOKIE) or "@" in target or _is_at_fixed_address("/" + path.split(":")[0].lstrip("/")):
+        return None
+    return Problem("target", "USDT probes of libraries, and of programs that may lie anywhere, need Linux 5.15", "--attach …@PID")
+
+
+def _is_at_fixed_address(path: str) -> bool:
+    """Tell whether a file is an ELF program of type ``ET_EXEC``."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(18)
+    except OSError:
+        return False
+    return head[:4] == b"\x7fELF" and int.from_bytes(head[16:18], "big" if head[5:6] == b"\x02" else "little") == _ET_EXEC
 
 
 def _no_function(view: KernelView, name: str) -> Problem:
@@ -149,7 +175,23 @@ def _by_types(view: KernelView, program: Program, kind: str, name: str) -> Probl
     known = view.snapshot.traceable
     if known and name not in known:
         return Problem("target", f"this kernel does not let {name} be traced")
+    if kind == "fmod_ret" and not name.startswith("security_") and not _takes_errors(view, name):
+        return Problem("target", f"this kernel does not let programs change what {name} returns")
+    if program.section.partition("/")[0].endswith(".s") and not _takes_errors(view, name):
+        is_call = name.startswith(f"__{_PREFIXES.get(view.snapshot.machine, 'x64')}_sys_")
+        if not (is_call and view.is_at_least(facts.SLEEPABLE_SYSTEM_CALLS)):
+            return Problem(
+                "target", f"programs at {name} may not sleep in this kernel", "a program that does not sleep may serve"
+            )
     return None
+
+
+def _takes_errors(view: KernelView, name: str) -> bool:
+    """Tell whether a function is one that errors may be put into (``ALLOW_ERROR_INJECTION``), as all system calls are."""
+    if not view.is_built_with("CONFIG_FUNCTION_ERROR_INJECTION", "within_error_injection_list"):
+        return False
+    is_call = name.startswith(f"__{_PREFIXES.get(view.snapshot.machine, 'x64')}_sys_")
+    return is_call or view.has_symbol(f"_eil_addr_{name}") is not False
 
 
 def _hook(view: KernelView, program: Program, name: str) -> Problem | None:

@@ -6,6 +6,7 @@ granted, and so is what the verifier judges beyond which instructions, helpers a
 
 from __future__ import annotations
 
+from ecli_runtime.attach.options import AttachOptions
 from ecli_runtime.btf import Btf
 from ecli_runtime.code import section_bytes
 from ecli_runtime.core.resolve import KernelTypes
@@ -20,7 +21,7 @@ from ecli_schemas.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Literal, TypeAlias
 
     from ecli_runtime.libbpf.object import Program
@@ -95,43 +96,46 @@ class Verdict(Record):
                     yield f"{each.name} ({each.section})", problem
 
 
-def check_package(package: Package, snapshot: Snapshot) -> Verdict:
+def check_package(package: Package, snapshot: Snapshot, options: AttachOptions | None = None) -> Verdict:
     """Return whether a package runs on a kernel.
+
+    Args:
+        package: The package.
+        snapshot: The kernel.
+        options: What the user says of targets, as to `run`; ``None`` says nothing.
 
     Raises:
         BtfError: The types of the kernel or of the object are damaged.
         ObjectError: It is no eBPF object that libbpf can open.
+        TargetError: There is no such program as the options name.
     """
     try:
         data = package.object_for(snapshot.machine)
     except PackageError as error:
         return Verdict(snapshot, "fails", (Problem("machine", str(error), error.hint),))
-    view = KernelView(snapshot)
+    view, options = KernelView(snapshot), options or AttachOptions()
     with OpenObject.open(data, package.object_name) as opened:
         judge = Judge(opened, data, Btf(section_bytes(data, ".BTF") or b""), view, _types(package, view))
         problems = [*judge.problems_of_types(), *judge.externs.problems, *judge.problems_of_maps()]
-        named = {each.name for each in package.programs}
-        hooks = [hook for hook in package.hooks if not _is_on_request(hook, opened.programs)]
+        targets = options.check_names(opened)
+        by_name = {each.name: each for each in opened.programs if each.name not in options.disabled}
         members = {one.name for hook in package.hooks for each in hook.alternatives for one in each.programs}
-        wanted = {one.name for hook in hooks for each in hook.alternatives for one in each.programs}
+        alone = [each for each in by_name.values() if each.name in targets or (each.autoload and each.name not in members)]
+        named = {each.name for each in package.programs} | targets.keys()
         verdicts = []
-        found: dict[str, list[Problem]] = {}
-        for program in opened.programs:
-            if program.name in wanted or (program.autoload and program.name not in members):
-                found[program.name] = judge.problems_of_code(program)
-        for program in opened.programs:
-            if program.name in found and program.name not in wanted:
-                mine = list(found[program.name])
-                target = missing_target(view, program) if program.name in named and program.type != _STRUCT_OPS else None
-                verdicts.append(_verdict(program, [*mine, *([target] if target is not None else [])]))
-        by_name = {each.name: each for each in opened.programs}
-        served = [_serve(hook, by_name, view, found, verdicts) for hook in hooks]
+        for program in alone:
+            found = judge.problems_of_code(program)
+            target = None
+            if program.name in named and program.type != _STRUCT_OPS:
+                target = missing_target(view, program, targets.get(program.name) or None)
+            verdicts.append(_verdict(program, [*found, *([target] if target is not None else [])]))
+        hooks = [hook for hook in package.hooks if _is_served(hook, by_name, targets)]
+        served = [_Server(judge, view, by_name).serve(hook, verdicts) for hook in hooks]
     fails = problems or any(each.problems and not each.spare for each in verdicts)
     fails = fails or any(not hook.alternative and not hook.optional for hook in served)
     other = any(not hook.is_first for hook in served)
-    return Verdict(
-        snapshot, "fails" if fails else "alternative" if other else "runs", tuple(problems), tuple(verdicts), tuple(served)
-    )
+    outcome: Outcome = "fails" if fails else "alternative" if other else "runs"
+    return Verdict(snapshot, outcome, tuple(problems), tuple(verdicts), tuple(served))
 
 
 def _types(package: Package, view: KernelView) -> KernelTypes | None:
@@ -147,29 +151,48 @@ def _verdict(program: Program, problems: list[Problem], spare: bool = False) -> 
     return ProgramVerdict(program.name, program.section, tuple(problems), spare)
 
 
-def _is_on_request(hook: Hook, programs: list[Program]) -> bool:
-    """Tell whether a hook is only served when the user asks: all of its programs are ``SEC("?…")``, which it may do without."""
+def _is_served(hook: Hook, programs: Mapping[str, Program], targets: Mapping[str, str]) -> bool:
+    """Tell whether a choice is to be made for a hook: not where the user has made it, or all is ``SEC("?…")`` on request."""
     members = {one.name for each in hook.alternatives for one in each.programs}
-    return hook.optional and len(hook.alternatives) == 1 and not any(each.autoload for each in programs if each.name in members)
+    is_on_request = hook.optional and len(hook.alternatives) == 1
+    is_on_request = is_on_request and not any(programs[name].autoload for name in members if name in programs)
+    return not is_on_request and not members & targets.keys()
 
 
-def _serve(
-    hook: Hook, programs: dict[str, Program], view: KernelView, found: dict[str, list[Problem]], verdicts: list[ProgramVerdict]
-) -> ServedHook:
-    """Return what serves a hook, and add what becomes of its programs up to that."""
-    for position, alternative in enumerate(hook.alternatives):
-        places: dict[str, str] = {}
-        is_own_place = True
-        for one in alternative.programs:
-            program = programs[one.name]
-            kind = program.section.partition("/")[0]
-            own = missing_target(view, program)
-            others = [text for text in one.targets if own is not None and missing_target(view, program, text) is None]
-            problems = [*found[one.name], *([own] if own is not None and not others else [])]
-            is_own_place &= own is None
-            verdicts.append(_verdict(program, problems, spare=True))
-            if not problems:
-                places[one.name] = f"{kind}/{others[0]}" if others else program.section
-        if len(places) == len(alternative.programs):
-            return ServedHook(hook.name, alternative.name, places, position == 0 and is_own_place, hook.optional)
-    return ServedHook(hook.name, "", {}, False, hook.optional)
+class _Server:
+    """Finds what serves a hook.
+
+    Args:
+        judge: Judges programs.
+        view: The kernel.
+        programs: Those that may be loaded, by name.
+    """
+
+    def __init__(self, judge: Judge, view: KernelView, programs: Mapping[str, Program]) -> None:
+        self._judge, self._view, self._programs = judge, view, programs
+
+    def serve(self, hook: Hook, verdicts: list[ProgramVerdict]) -> ServedHook:
+        """Return what serves a hook, and add what becomes of its programs up to that."""
+        for position, alternative in enumerate(hook.alternatives):
+            places: dict[str, str] = {}
+            is_preferred = position == 0
+            for one in alternative.programs:
+                program = self._programs.get(one.name)
+                if program is None:  # left out by the user
+                    continue
+                problems = self._judge.problems_of_code(program)
+                missing = missing_target(self._view, program)
+                others = [text for text in one.targets if missing is not None and self._has(program, text)]
+                if missing is not None and not others:
+                    problems.append(missing)
+                is_preferred &= missing is None
+                verdicts.append(_verdict(program, problems, spare=True))
+                if not problems:
+                    kind = program.section.partition("/")[0]
+                    places[one.name] = f"{kind}/{others[0]}" if others else program.section
+            if len(places) == len(alternative.programs):
+                return ServedHook(hook.name, alternative.name, places, is_preferred, hook.optional)
+        return ServedHook(hook.name, "", {}, False, hook.optional)
+
+    def _has(self, program: Program, text: str) -> bool:
+        return missing_target(self._view, program, text) is None
