@@ -38,11 +38,22 @@ CODE = {
 # Sleepable programs, by the first part of their section.
 SLEEPABLE = {
     **dict.fromkeys(("fentry", "fexit", "fmod_ret", "lsm"), Fact("may sleep", "5.10")),  # 1e6c62a88215
-    "iter": Fact("may sleep", "5.18"),  # 3bd916ee0ecb
     **dict.fromkeys(  # 8c7dcb84e3b7
         ("uprobe", "uretprobe", "usdt", "uprobe.multi", "uretprobe.multi"), Fact("is a probe that may sleep", "6.0")
     ),
     "struct_ops": Fact("is a callback that may sleep", "6.8"),  # 1e12d3ef47d2
+}
+# enum bpf_map_type → version from which on such programs may use them (check_map_prog_compatibility).
+SLEEPABLE_MAPS = {
+    **dict.fromkeys((1, 2, 9), "5.10"),  # hash, array, LRU hash
+    **dict.fromkeys((5, 6, 10, 12, 13), "5.12"),  # per CPU, of maps: 638e4b825d52
+    27: "5.12",  # ring buffer: ba90c2cc0231
+    **dict.fromkeys((24, 28, 29), "5.17"),  # storage: 0fe4b381a59e
+    31: "6.1",  # user ring buffer
+    32: "6.2",  # storage of control groups
+    **dict.fromkeys((22, 23), "6.5"),  # queue, stack
+    33: "6.9",  # arena
+    34: "6.19",  # instruction array
 }
 SPIN_LOCK_IN_SLEEPABLE = Fact("takes a spin lock in a program that may sleep", "6.6")  # 5861d1e8dbc4
 # Seen in the kernels of the matrix: refused by 6.12, taken by 6.1 and 7.2. The check came with 5d99e198be27 (6.12), and looks at

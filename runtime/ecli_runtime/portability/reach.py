@@ -56,6 +56,7 @@ class Reached:
         helpers: Numbers of helpers that it calls.
         kfuncs: Names of kernel functions that it calls.
         features: Names of features of byte code (:mod:`ecli_runtime.portability.facts`) that it uses.
+        symbols: Names of maps, variables and externs whose addresses it loads.
         functions: First instructions of the functions that it is made of.
         results: What it may return, as far as that is known; ``None``: anything.
         complete: Everything was followed.
@@ -67,6 +68,7 @@ class Reached:
         self.helpers: dict[int, Place] = {}
         self.kfuncs: dict[str, Place] = {}
         self.features: dict[str, Place] = {}
+        self.symbols: dict[str, Place] = {}
         self.functions: set[Place] = set()
         self.complete = True
 
@@ -228,6 +230,7 @@ class Walk:
             self._note("callbacks", section, index)
             self._function(target.section, (target.byte_offset + immediate) // 8, (None,) * 5)
             return Pointer()
+        self.reached.symbols.setdefault(target.name, (section.index, index))
         return self._value_of(target, immediate)
 
     def _load(self, section: CodeSection, index: int, opcode: int, base: Value, offset: int, slots: Slots) -> Value:
