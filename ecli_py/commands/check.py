@@ -88,7 +88,7 @@ def _lines(verdict: Verdict, colour: bool, verbose: bool) -> Iterator[str]:
         elif not hook.alternative:
             yield printable(f"  {hook.name}: no alternative is possible" + (", and it may be missing" if hook.optional else ""))
     grouped: dict[tuple[str, str], list[str]] = {}
-    for program, problem in verdict.reasons() if verdict.outcome == "fails" or verbose else ():
+    for program, problem in verdict.reasons() if verdict.outcome == "fails" else ():
         grouped.setdefault((problem.text, problem.hint), []).append(program)
     limit = len(grouped) if verbose else _REASONS_SHOWN
     for (text, hint), programs in list(grouped.items())[:limit]:
@@ -98,8 +98,8 @@ def _lines(verdict: Verdict, colour: bool, verbose: bool) -> Iterator[str]:
         yield f"  and {len(grouped) - limit} more; --verbose shows all"
     if verbose:
         for each in verdict.programs:
-            if not each.problems:
-                yield printable(f"  {each.name} ({each.section}): runs")
+            why = "; ".join(problem.text for problem in each.problems)
+            yield printable(f"  {each.name} ({each.section}): {why or 'runs'}")
 
 
 def _document(verdict: Verdict) -> dict[str, Any]:

@@ -72,6 +72,13 @@ D_PATH_FUNCTIONS = frozenset(
         *("vfs_truncate", "vfs_fallocate", "dentry_open", "vfs_getattr", "filp_close"),
     )
 )
+# Kernel functions that are for tracing and networks (generic_btf_ids in kernel/bpf/helpers.c, cpumask_kfunc_btf_ids), and types of
+# programs → version from which on those may call them; empty: none does. Types that are not here may, or other functions say more.
+TRACING_KFUNCS = (
+    *("bpf_task_", "bpf_cgroup_", "bpf_obj_new", "bpf_obj_drop", "bpf_refcount_", "bpf_list_", "bpf_rbtree_", "bpf_throw"),
+    "bpf_cpumask_",
+)
+TRACING_KFUNC_TYPES = {2: "", 17: "", 30: "", **dict.fromkeys((5, 7), "6.12")}  # kprobe, raw_tp, sk_lookup; tp, perf_event
 # enum bpf_attach_type, where the kernel refuses those that it does not know: what distinguishes programs of one type.
 ATTACH_TYPES = {
     36: "5.9",  # sk_lookup

@@ -130,9 +130,7 @@ class Judge:
         found += self._of_relocations(reached)
         found += self._of_helpers(program, reached)
         found += self._of_verifier(program, reached)
-        for name in reached.kfuncs:
-            if name in self.externs.absent:
-                found.append(Problem("kfunc", f"this kernel has no kfunc {name}, which it calls{self._at(reached.kfuncs[name])}"))
+        found += self._of_kfuncs(program, reached)
         for feature, place in reached.features.items():
             fact = facts.CODE[feature]
             if not self._view.has(fact):
@@ -255,10 +253,29 @@ class Judge:
                 yield Problem(
                     "helper", f"programs of type {program.type_name} may not call {name} there, as it does{self._at(place)}"
                 )
-        if _SPIN_LOCK in reached.helpers and (program.type == _SYSCALL or program.section.partition("/")[0].endswith(".s")):
-            fact = facts.SPIN_LOCK_IN_SLEEPABLE
-            if not view.has(fact):
-                yield Problem("helper", f"it {fact.what}{self._at(reached.helpers[_SPIN_LOCK])}, which needs Linux {fact.since}")
+        if program.type == _SYSCALL or program.section.partition("/")[0].endswith(".s"):
+            yield from self._of_sleep(reached)
+
+    def _of_sleep(self, reached: Reached) -> Iterator[Problem]:
+        """Return what a program does that kernels once did not let programs do that may sleep."""
+        view, fact = self._view, facts.SPIN_LOCK_IN_SLEEPABLE
+        if _SPIN_LOCK in reached.helpers and not view.has(fact):
+            yield Problem("helper", f"it {fact.what}{self._at(reached.helpers[_SPIN_LOCK])}, which needs Linux {fact.since}")
+        for each in self._opened.maps:
+            since = facts.SLEEPABLE_MAPS.get(each.type, "")
+            if each.name in reached.symbols and not (since and view.is_at_least(since)):
+                text = f"a program that may sleep may not use maps of type {each.type_name}, as {each.name} is"
+                yield Problem("map", text, f"Linux {since} allows it" if since else "a hash or an array may serve")
+
+    def _of_kfuncs(self, program: Program, reached: Reached) -> Iterator[Problem]:
+        for name, place in reached.kfuncs.items():
+            if name in self.externs.absent:
+                yield Problem("kfunc", f"this kernel has no kfunc {name}, which it calls{self._at(place)}")
+            elif name.startswith(facts.TRACING_KFUNCS):
+                since = facts.TRACING_KFUNC_TYPES.get(program.type)
+                if since is not None and not (since and self._view.is_at_least(since)):
+                    text = f"programs of type {program.type_name} may not call {name}, as it does{self._at(place)}"
+                    yield Problem("kfunc", text, f"Linux {since} allows it" if since else "those of tp_btf and fentry may")
 
     def _of_verifier(self, program: Program, reached: Reached) -> Iterator[Problem]:
         """Return what verifiers of some versions are known to refuse, though others take it."""

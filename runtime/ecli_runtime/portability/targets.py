@@ -91,7 +91,13 @@ def _probe(view: KernelView, kind: str, target: str) -> Problem | None:
     if kind in ("ksyscall", "kretsyscall"):
         return _system_call(view, target)
     name = target.partition("+")[0]
-    return None if name in view.functions else _no_function(view, name)
+    if name not in view.functions:
+        return _no_function(view, name)
+    # within_notrace_func in kernel/trace/trace_kprobe.c
+    known, config = view.snapshot.traceable, view.snapshot.config or {}
+    if known and name not in known and config.get("CONFIG_KPROBE_EVENTS_ON_NOTRACE") != "y":
+        return Problem("target", f"this kernel has the function {name}, and does not let it be probed")
+    return None
 
 
 def _usdt(view: KernelView, target: str) -> Problem | None:
