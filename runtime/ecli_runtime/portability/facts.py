@@ -72,8 +72,8 @@ D_PATH_FUNCTIONS = frozenset(
         *("vfs_truncate", "vfs_fallocate", "dentry_open", "vfs_getattr", "filp_close"),
     )
 )
-# Kernel functions that are for tracing and networks (generic_btf_ids in kernel/bpf/helpers.c, cpumask_kfunc_btf_ids), and types of
-# programs → version from which on those may call them; empty: none does. Types that are not here may, or other functions say more.
+# Kernel functions that are not for all programs (generic_btf_ids in kernel/bpf/helpers.c, cpumask_kfunc_btf_ids), and types of
+# programs → version from which on those may call them; empty: none does. Types that are not here may, or are not known.
 TRACING_KFUNCS = (
     *("bpf_task_", "bpf_cgroup_", "bpf_obj_new", "bpf_obj_drop", "bpf_refcount_", "bpf_list_", "bpf_rbtree_", "bpf_throw"),
     "bpf_cpumask_",
