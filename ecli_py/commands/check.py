@@ -8,7 +8,7 @@ import sys
 
 from ecli_py import snapshots
 from ecli_py.parser import Parser
-from ecli_py.report import in_colour, printable, write_out
+from ecli_py.report import UsageError, in_colour, printable, write_out
 from ecli_py.source import load_package
 from ecli_runtime.attach.options import AttachOptions, parse_targets
 from ecli_runtime.portability.verdict import check_package
@@ -50,16 +50,20 @@ def main(words: list[str]) -> int:
         help="attach a program there, as `run` does; repeatable",
     )
     parser.add_argument("--disable", metavar="PROG", action="append", default=[], help="leave a program out; may be repeated")
+    parser.add_argument(
+        "--set", metavar="NAME=VALUE", action="append", default=[], help="give a global variable a value; repeatable"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object: `kernels`, a list of verdicts, and `runs`")
     parser.add_argument("-v", "--verbose", action="store_true", help="show the verdict on each program, and all reasons")
     arguments = parser.parse_args(words)
     package = load_package(arguments.package)
     options = AttachOptions(targets=parse_targets(arguments.attach), disabled=tuple(arguments.disable))
+    values = dict(_pair(word) for word in arguments.set)
     fails = False
     documents = []
     show_colour = in_colour(sys.stdout)
     for snapshot in _kernels(arguments.against):
-        verdict = check_package(package, snapshot, options)
+        verdict = check_package(package, snapshot, options, values)
         fails |= verdict.outcome == "fails"
         if arguments.json:
             documents.append(_document(verdict))
@@ -68,6 +72,13 @@ def main(words: list[str]) -> int:
     if arguments.json:
         write_out(json.dumps({"package": package.name, "runs": not fails, "kernels": documents}, indent=2) + "\n")
     return 1 if fails else 0
+
+
+def _pair(word: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if not name or not equals:
+        raise UsageError(f"--set: expected NAME=VALUE, got {word!r}", "for example --set only_pid=1")
+    return name, value
 
 
 def _kernels(sources: list[str] | None) -> Iterator[Snapshot]:

@@ -65,6 +65,9 @@ SLEEPABLE_LSM_HOOKS = Fact("may sleep in this hook", "5.11", "bpf_lsm_is_sleepab
 SLEEPABLE_LSM_HOOKS_OF_5_10 = frozenset(("bprm_committed_creds",))  # 1e6c62a88215
 # Programs at system calls may sleep, whether errors may be put into those or not. Seen in 7.2, not in 6.12.
 SLEEPABLE_SYSTEM_CALLS = "7.2"
+# Helpers that the verifier lets only programs of some types call, though their lists have them: bpf_get_func_ip, and those for
+# arguments and results (check_get_func_ip, do_misc_fixups); trying them alone does not show that.
+HELPER_TYPES = {173: frozenset((2, 26)), **dict.fromkeys((183, 184, 185), frozenset((26,)))}
 # Where programs of fentry and fexit may call bpf_d_path (btf_allowlist_d_path, 6f100640ca5b).
 D_PATH_FUNCTIONS = frozenset(
     (

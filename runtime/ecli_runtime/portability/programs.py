@@ -249,7 +249,9 @@ class Judge:
                     f"this kernel has no {name}, which it calls{self._at(place)}",
                     f"Linux {since} has it" if since else "",
                 )
-            elif tried is not None and number not in tried and program.type not in _HELPERS_BY_ATTACH_TYPE:
+            elif program.type not in facts.HELPER_TYPES.get(number, (program.type,)) or (
+                tried is not None and number not in tried and program.type not in _HELPERS_BY_ATTACH_TYPE
+            ):
                 yield Problem(
                     "helper", f"programs of type {program.type_name} may not call {name} there, as it does{self._at(place)}"
                 )

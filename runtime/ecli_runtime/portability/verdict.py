@@ -15,6 +15,7 @@ from ecli_runtime.libbpf.object import OpenObject
 from ecli_runtime.portability.kernel import KernelView
 from ecli_runtime.portability.problem import Problem
 from ecli_runtime.portability.programs import Judge
+from ecli_runtime.portability.settings import set_options
 from ecli_runtime.portability.targets import missing_target
 from ecli_schemas.errors import PackageError
 from ecli_schemas.record import Record
@@ -96,17 +97,21 @@ class Verdict(Record):
                     yield f"{each.name} ({each.section})", problem
 
 
-def check_package(package: Package, snapshot: Snapshot, options: AttachOptions | None = None) -> Verdict:
+def check_package(
+    package: Package, snapshot: Snapshot, options: AttachOptions | None = None, values: Mapping[str, str] | None = None
+) -> Verdict:
     """Return whether a package runs on a kernel.
 
     Args:
         package: The package.
         snapshot: The kernel.
         options: What the user says of targets, as to `run`; ``None`` says nothing.
+        values: Values of global variables, as text; others have their defaults.
 
     Raises:
         BtfError: The types of the kernel or of the object are damaged.
         ObjectError: It is no eBPF object that libbpf can open.
+        OptionError: There is no such variable as the values are for, or one does not fit.
         TargetError: There is no such program as the options name.
     """
     try:
@@ -115,6 +120,7 @@ def check_package(package: Package, snapshot: Snapshot, options: AttachOptions |
         return Verdict(snapshot, "fails", (Problem("machine", str(error), error.hint),))
     view, options = KernelView(snapshot), options or AttachOptions()
     with OpenObject.open(data, package.object_name) as opened:
+        set_options(opened, package, values or {})
         judge = Judge(opened, data, Btf(section_bytes(data, ".BTF") or b""), view, _types(package, view))
         problems = [*judge.problems_of_types(), *judge.externs.problems, *judge.problems_of_maps()]
         targets = options.check_names(opened)
