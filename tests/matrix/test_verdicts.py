@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class Cell:
 
 def _options(words: tuple[str, ...]) -> AttachOptions:
     """Return what a row's words say of targets; places of the guest need not be there."""
-    pairs = list(zip(words, words[1:], strict=False))
+    pairs = list(pairwise(words))
     targets = [text.format(cgroup="/", pid=1, shop=RESULTS / "packages" / "shop") for word, text in pairs if word == "--attach"]
     return AttachOptions(parse_targets(targets), tuple(text for word, text in pairs if word == "--disable"))
 
@@ -73,7 +74,7 @@ def _cells(kernel: str) -> Iterator[Cell]:
         values = {
             option.name: text.format(pid=1) if "{" in text else text
             for option in package.options
-            for word, text in zip(row.words, row.words[1:], strict=False)
+            for word, text in pairwise(row.words)
             if word == f"--{option.long}"
         }
         verdict = check_package(package, snapshot, _options(row.words), values)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 from ecli_runtime.attach.since import OPTION, SINCE
 from ecli_runtime.btf import Composite, DataSection, Enum, Func
 from ecli_runtime.code import code_sections, instruction_layout, section_names
@@ -20,7 +22,7 @@ from ecli_runtime.relocations import difference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from ecli_runtime.btf import Btf
     from ecli_runtime.code import Target
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 _LOADS_AND_STORES = frozenset((1, 2, 3))  # classes of instructions
 _TRACING, _STRUCT_OPS, _LSM, _SYSCALL = 26, 27, 29, 31
+_ATOMIC_STORE = 0xC3  # of 4 and 8 bytes
 _MAP_STRUCT_OPS, _MAP_BLOOM_FILTER = 26, 30
 _SPIN_LOCK, _MAP_PEEK, _D_PATH = 93, 89, 147
 # libbpf makes bpf_probe_read of these where the kernel has not yet what tells user's memory from the kernel's (sanitize_prog).
@@ -127,7 +130,9 @@ class Judge:
             for function in section.functions:
                 if function.name == program.name and section.name.removeprefix("?") == program.section:
                     walk.follow(section.index, function.byte_offset // 8)
-        found += self._of_relocations(reached)
+        parts = self._parts(program)
+        self._note_atomics(parts, reached)
+        found += self._of_relocations(frozenset(parts), reached)
         found += self._of_helpers(program, reached)
         found += self._of_verifier(program, reached)
         found += self._of_kfuncs(program, reached)
@@ -181,9 +186,9 @@ class Judge:
             if not self._view.has(fact):
                 yield Problem("program type", f"it {fact.what}, which needs Linux {fact.since}")
 
-    def _of_relocations(self, reached: Reached) -> Iterator[Problem]:
+    def _of_relocations(self, parts: Collection[Place], reached: Reached) -> Iterator[Problem]:
         said = set()
-        for place, patch in self._fatal(reached):
+        for place, patch in self._fatal(parts, reached):
             wanted = patch.problem
             if isinstance(wanted, Relocation):
                 problem = self._of_relocation(place, wanted)
@@ -193,16 +198,26 @@ class Judge:
                 said.add(problem.text)
                 yield problem
 
-    def _fatal(self, reached: Reached) -> Iterator[tuple[Place, Patch]]:
+    def _fatal(self, parts: Collection[Place], reached: Reached) -> Iterator[tuple[Place, Patch]]:
         """Yield relocations that keep a program from being loaded: some do wherever they are, others if they are reached."""
         yield from reached.invalid.items()
         for place, patch in self._patches.items():
-            if isinstance(patch.problem, str) or (patch.problem is not None and not reached.complete):
-                section = self._sections[place[0]]
-                starts = [each.byte_offset // 8 for each in section.functions]
-                start = max((each for each in starts if each <= place[1]), default=0)
-                if (place[0], start) in reached.functions and place not in reached.invalid:
-                    yield place, patch
+            is_fatal = isinstance(patch.problem, str) or (patch.problem is not None and not reached.complete)
+            if is_fatal and place in parts and place not in reached.invalid:
+                yield place, patch
+
+    def _parts(self, program: Program) -> list[Place]:
+        """Return the instructions that libbpf makes a program of, functions that are only called where nothing leads included."""
+        lines = self._lines.of_program(program.section, program.name)
+        return [(section, byte_offset // 8) for section, byte_offset in lines.places] if lines is not None else []
+
+    def _note_atomics(self, parts: Collection[Place], reached: Reached) -> None:
+        """Note atomic operations wherever they are: kernels that do not know them look at each instruction for what it reserves."""
+        unpack = struct.Struct(self._layout).unpack_from
+        for section, index in parts:
+            opcode, _registers, _offset, immediate = unpack(self._sections[section].code, index * 8)
+            if opcode & 0xE7 == _ATOMIC_STORE and immediate:
+                reached.features.setdefault("atomics", (section, index))
 
     def _of_relocation(self, place: Place, relocation: Relocation) -> Problem:
         keyword, owner, path = self._described(relocation)

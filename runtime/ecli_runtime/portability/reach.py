@@ -57,7 +57,6 @@ class Reached:
         kfuncs: Names of kernel functions that it calls.
         features: Names of features of byte code (:mod:`ecli_runtime.portability.facts`) that it uses.
         symbols: Names of maps, variables and externs whose addresses it loads.
-        functions: First instructions of the functions that it is made of.
         results: What it may return, as far as that is known; ``None``: anything.
         complete: Everything was followed.
     """
@@ -69,7 +68,6 @@ class Reached:
         self.kfuncs: dict[str, Place] = {}
         self.features: dict[str, Place] = {}
         self.symbols: dict[str, Place] = {}
-        self.functions: set[Place] = set()
         self.complete = True
 
 
@@ -110,7 +108,6 @@ class Walk:
         key = (section, start, arguments)
         if key not in self._results:
             self._results[key] = None
-            self.reached.functions.add((section, start))
             if self._depth >= _MAX_DEPTH or section not in self._sections:
                 self.reached.complete = False
                 return None
