@@ -212,7 +212,7 @@ class Judge:
         return [(section, byte_offset // 8) for section, byte_offset in lines.places] if lines is not None else []
 
     def _note_atomics(self, parts: Collection[Place], reached: Reached) -> None:
-        """Note atomic operations wherever they are: kernels that do not know them look at each instruction for what it reserves."""
+        """Note atomic operations wherever they are: kernels without them look at each instruction for what is reserved."""
         unpack = struct.Struct(self._layout).unpack_from
         for section, index in parts:
             opcode, _registers, _offset, immediate = unpack(self._sections[section].code, index * 8)
