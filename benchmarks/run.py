@@ -11,11 +11,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import decode, live, startup, steady
+from benchmarks import decode, handlers, live, startup, steady
 from benchmarks.harness import Benchmark, Result, Target, UnavailableError
 
 # All benchmarks. A new one is a module with one job whose BENCHMARKS are added here.
-BENCHMARKS: tuple[Benchmark, ...] = (*startup.BENCHMARKS, *decode.BENCHMARKS, *live.BENCHMARKS, *steady.BENCHMARKS)
+BENCHMARKS: tuple[Benchmark, ...] = (
+    *startup.BENCHMARKS,
+    *decode.BENCHMARKS,
+    *handlers.BENCHMARKS,
+    *live.BENCHMARKS,
+    *steady.BENCHMARKS,
+)
 
 
 def main() -> int:

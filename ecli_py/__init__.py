@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
+    from typing import Literal
 
     from ecli_py.replay import Replay
     from ecli_py.tool import Tool
@@ -38,11 +39,18 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
     measure: bool = False,
     token: str | os.PathLike[str] | None = None,
     pin: str | os.PathLike[str] | None = None,
+    handlers: Sequence[str | os.PathLike[str]] = (),
+    wasm: bool = True,
+    on_trap: Literal["stop", "pass", "drop"] = "stop",
+    handler_options: Mapping[str, str] | None = None,
+    grants: Sequence[str] = (),
+    allow: Sequence[str] | None = None,
+    allow_unsigned: bool = False,
 ) -> Tool:
     """Open a package, load it into the kernel and attach it.
 
     Args:
-        package: Path of a package; ``-`` reads standard input.
+        package: Path of a package; ``-`` reads standard input; or a URL, or ``HOST/REPO:TAG`` of a registry.
         options: Values for the package's options, by the names of their C variables.
         attach: Where programs are attached, by their names, in the words of ``ecli-py run --attach``.
         disable: Names of programs to leave out.
@@ -59,6 +67,14 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
         token: BPF file system that gives the right to load, in a user namespace.
         pin: New or empty directory of a BPF file system, to pin links and maps in: they outlive the tool, until
             ``ecli-py unpin``.
+        handlers: Wasm modules that events pass through, after the event handlers of the package.
+        wasm: The package's own event handlers are used.
+        on_trap: When a handler traps: end with an error, or go on with the event as it is, or without it.
+        handler_options: What handlers are given, by name.
+        grants: Maps that those in ``handlers`` may change, and ``wasi``.
+        allow: What the package may do, in the words of ``ecli-py run --allow``; ``None``: what policies say, or else anything if
+            it is a file, and only observe if it is from another machine.
+        allow_unsigned: Run a package of another machine that no trusted key has signed.
 
     Returns:
         The tool at work. Close it, or use it in a ``with`` statement, to detach it. Capabilities are kept: they are the caller's.
@@ -77,8 +93,27 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
 
         targets = AttachOptions(attach or {}, tuple(disable), iface, cgroup, pid, binary)
     sizes = {"": ring_size} if isinstance(ring_size, int) else ring_size or {}
-    places = [None if each is None else os.fspath(each) for each in (token, pin)]
-    return open_tool(package, options or {}, targets, kernel_btf, latency_ms, raw, sizes, measure, *places)
+    choice = None
+    if handlers or not wasm or on_trap != "stop" or handler_options:
+        from ecli_py.handlers import Choice
+
+        choice = Choice(tuple(handlers), wasm, on_trap, handler_options or {}, frozenset(grants))
+    token_path, pin_path = (None if each is None else os.fspath(each) for each in (token, pin))
+    return open_tool(
+        package,
+        options or {},
+        targets,
+        kernel_btf,
+        latency_ms,
+        raw,
+        sizes,
+        measure,
+        token_path,
+        pin_path,
+        choice,
+        allow,
+        allow_unsigned,
+    )
 
 
 def open_recording(path: str | os.PathLike[str], *, raw: bool = False) -> Replay:

@@ -7,10 +7,11 @@ import math
 import sys
 
 from ecli_py.render.ctype import declaration, declaration_of_members
+from ecli_py.trust.allowances import words_for
 from ecli_runtime.behaviour import analyse_open, contradictions, undeclared_facts
 from ecli_runtime.decode.plan import event_type_id, make_plan
 from ecli_runtime.decode.python import make_decoder
-from ecli_runtime.errors import BtfError
+from ecli_runtime.errors import BtfError, UnsupportedFeatureError, WasmError
 from ecli_runtime.globals import KCONFIG, find_globals
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenObject
 from ecli_schemas.model import Behaviour
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ecli_runtime.libbpf.object import OpenMap
-    from ecli_schemas.model import EventType, Hook, Option, Package, Sample, StackTrace
+    from ecli_schemas.model import EventType, Hook, Option, Package, Sample, StackTrace, WasmModule
 
 
 class Inspection:
@@ -57,11 +58,14 @@ class Inspection:
                         ``choices``, ``help``
     ``events``          list: ``map`` (or global variable), and ``types``: list of ``role`` (``event``, ``key``, ``value``,
                         or ``variable``), ``name``, ``size``, ``c`` (definition as C text)
-    ``behaviour``       ``only_observes``, ``facts`` (name → what shows it), ``helpers``, ``kfuncs``; of the object, or
-                        where it cannot be opened here what the package says
+    ``behaviour``       ``only_observes``, ``facts`` (name → what shows it), ``helpers``, ``kfuncs``, ``allow`` (words of
+                        ``run --allow`` that it needs); of the object, or where it cannot be opened here what the
+                        package says
     ``verified``        ``behaviour`` was read from the object, not taken from the package
     ``contradictions``  list of texts: where the package's own account of its behaviour is not true
-    ``wasm``            ``null``: packages have no module yet
+    ``wasm``            list: ``name``, ``kind``, ``size``, ``digest``, ``writes`` and ``wasi`` (what it is granted), ``limits``
+                        (``null``: the default), ``asks`` (``null``: there is no wasmtime to read it with): ``reads``,
+                        ``writes`` (maps), ``wasi`` (functions), ``memory`` in bytes; ``problem``: why it would not run
     ``build``           ``tools`` and ``sources``
     ==================  ============================================================================================
 
@@ -94,9 +98,10 @@ class Inspection:
                 "facts": {fact: list(shown) for fact, shown in behaviour.facts.items()},
                 "helpers": list(behaviour.helpers),
                 "kfuncs": list(behaviour.kfuncs),
+                "allow": list(words_for(behaviour.facts)),
             },
             "contradictions": self._contradictions(behaviour, elf),
-            "wasm": None,
+            "wasm": list(map(_wasm, package.wasm)),
             "build": package.build and {"tools": dict(package.build.tools), "sources": dict(package.build.sources)},
         }
 
@@ -180,6 +185,37 @@ class Inspection:
             else:
                 lines += [f"for {', '.join(arches)}: {line}" for line in undeclared_facts(claimed, found)]
         return lines
+
+
+def _wasm(module: WasmModule) -> dict[str, Any]:
+    """Return a module: what it is granted, and what it asks for."""
+    from ecli_py.handlers import check_grants
+    from ecli_runtime.wasm.handler.module import HandlerModule
+
+    asks, problem = None, ""
+    try:
+        compiled = HandlerModule(module.name, module.code, module.limits)
+        asks = compiled.asks
+        check_grants(compiled, module)
+    except (WasmError, UnsupportedFeatureError) as error:
+        problem = str(error)
+    return {
+        "name": module.name,
+        "kind": module.kind,
+        "size": len(module.code),
+        "digest": _digest(module.code),
+        "writes": list(module.writes),
+        "wasi": module.wasi,
+        "limits": {name: getattr(module.limits, name) for name in module.limits._fields},
+        "asks": asks
+        and {
+            "reads": list(asks.reads),
+            "writes": list(asks.writes),
+            "wasi": list(asks.wasi),
+            "memory": asks.initial_memory_bytes,
+        },
+        "problem": problem,
+    }
 
 
 def _digest(data: bytes) -> str:

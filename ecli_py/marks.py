@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecli_runtime.stream import REASONS
+from ecli_runtime.stream import HANDLER_REASONS, REASONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,9 @@ _COUNT = {"type": "integer", "minimum": 0}
 
 def loss_mark_schema(map_names: list[str]) -> dict[str, Any]:
     """Return the schema of what says that events of one of some maps are missing."""
-    lost = _object({"map": {"enum": map_names}, "count": {"type": "integer", "minimum": 1}, "why": {"enum": list(REASONS)}})
+    lost = _object(
+        {"map": {"enum": map_names}, "count": {"type": "integer", "minimum": 1}, "why": {"enum": [*REASONS, *HANDLER_REASONS]}}
+    )
     return {"description": "a mark: so many events are missing since the last such mark of the map", **_object({"@lost": lost})}
 
 

@@ -25,7 +25,8 @@ def inspect_module(data: bytes) -> dict[str, Any]:
     """Return what a module is, as one JSON object.
 
     ``file``: ``size`` and ``digest``; ``kind``: ``controller``, ``handler`` or ``legacy``; ``imports``: module → names of its
-    functions; ``objects``: the eBPF objects in it (:func:`~ecli_py.module_objects.find_objects`).
+    functions; ``objects``: the eBPF objects in it (:func:`~ecli_py.module_objects.find_objects`); ``asks`` (of handlers, else
+    ``null``): ``reads`` and ``writes`` (maps), ``wasi`` (functions), ``memory`` to begin with, in bytes.
 
     Raises:
         WasmError: It is no module of a kind that is known.
@@ -38,7 +39,25 @@ def inspect_module(data: bytes) -> dict[str, Any]:
     for module, function, _item in interface.imports:
         imports.setdefault(module, []).append(function)
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-    return {"file": {"size": len(data), "digest": digest}, "kind": kind.value, "imports": imports, "objects": find_objects(data)}
+    return {
+        "file": {"size": len(data), "digest": digest},
+        "kind": kind.value,
+        "imports": imports,
+        "objects": find_objects(data),
+        "asks": _asks(data) if kind is Kind.HANDLER else None,
+    }
+
+
+def _asks(data: bytes) -> dict[str, Any]:
+    from ecli_runtime.wasm.handler.module import HandlerModule
+
+    found = HandlerModule("module", data).asks
+    return {
+        "reads": list(found.reads),
+        "writes": list(found.writes),
+        "wasi": list(found.wasi),
+        "memory": found.initial_memory_bytes,
+    }
 
 
 def module_text(document: dict[str, Any], path: str) -> str:
@@ -49,5 +68,10 @@ def module_text(document: dict[str, Any], path: str) -> str:
         ("digest", document["file"]["digest"]),
         ("use", one_line(use.format(path))),
     ]
+    asks = document["asks"]
+    if asks is not None:
+        maps = (("reads maps", asks["reads"]), ("changes maps", asks["writes"]))
+        rows += [(title, one_line(", ".join(names))) for title, names in maps if names]
+        rows.append(("memory", f"{size_text(asks['memory'])} to begin with"))
     rows += [(one_line(module), one_line(", ".join(names))) for module, names in document["imports"].items()]
     return "\n".join([what, *columns(rows, ""), *objects_text(document["objects"])]) + "\n"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from ecli_py.report import printable, write_out, write_text
 from ecli_runtime.decode.adaptive import Lines
 from ecli_runtime.decode.lines import Style, csv_cell, default_widths, fit, heading, make_program
 from ecli_runtime.decode.plan import flattened
-from ecli_runtime.stream import Readings, Samples, event_count
+from ecli_runtime.stream import Readings, Samples, TextLines, event_count
 from ecli_schemas.errors import EcliError
 from ecli_schemas.record import Record
 
@@ -225,9 +226,14 @@ class Output:
         return self._readings.finish() if self._readings is not None else b""
 
     def _render_events(self, chunk: Chunk, limit: int) -> tuple[bytes, int]:
-        """Render what is of no known type, and lines of iterators."""
-        if self._form.where is not None:
+        """Render what is of no known type, and lines of iterators and event handlers."""
+        self.left_out = 0
+        is_remark = isinstance(chunk, TextLines) and chunk.role == "handler"  # which no condition on events is about
+        if self._form.where is not None and not is_remark:
             self.left_out = event_count(chunk)
+            return b"", 0
+        if self._form.kind == "csv" and is_remark:  # it has no columns
+            self._remark(chunk)
             return b"", 0
         tags = dict(tags_of(self._sources, chunk.source, None)) if self._form.kind == "json" else {}
         lines: list[str] = []
@@ -245,6 +251,10 @@ class Output:
                 shown = type(event)({**tags, **shown}, event.source, event.type_name)
             lines.append(self._line(shown))
         return "".join(lines).encode("utf-8", "backslashreplace"), len(lines)
+
+    def _remark(self, chunk: Chunk) -> None:
+        if isinstance(chunk, TextLines):
+            sys.stderr.write("".join(f"{printable(line)}\n" for line in chunk.lines))
 
     def open_files(self) -> None:
         """Open what :meth:`finish` writes to besides the standard output already: later, it may not be permitted.

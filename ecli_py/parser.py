@@ -48,3 +48,9 @@ class Parser(argparse.ArgumentParser):
         """Report wrong usage and exit with status 2."""
         report(EcliError(message, f"{self.prog} --help shows what there is"))
         sys.exit(2)
+
+
+def add_fetch_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every command takes that fetches a package."""
+    parser.add_argument("--offline", action="store_true", help="take a package that is not local from the cache, and ask nobody")
+    parser.add_argument("--insecure", action="store_true", help="ask a registry over plain HTTP, though it is on another machine")

@@ -44,6 +44,41 @@ OUTPUT_OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--count", {"metavar": "N", "help": "end after this many events"}),
 )
 
+# Likewise; `handlers.py` reads them.
+HANDLER_OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
+    (
+        "--handler",
+        {"action": "append", "metavar": "FILE", "help": "let events pass through an event handler, a Wasm module; repeatable"},
+    ),
+    (
+        "--handler-option",
+        {"action": "append", "metavar": "NAME=VALUE", "help": "option of event handlers, the package's own too; repeatable"},
+    ),
+    (
+        "--handler-limit",
+        {
+            "action": "append",
+            "metavar": "NAME=VALUE",
+            "help": "what each of them may use: memory=64M, stack=1M, time=500ms, fuel=1000000, emitted=8M; repeatable",
+        },
+    ),
+    (
+        "--grant",
+        {
+            "action": "append",
+            "metavar": "NAME",
+            "help": "let handlers of --handler change this map, or use what WASI has that is harmless (wasi); repeatable",
+        },
+    ),
+    (
+        "--on-trap",
+        {
+            "metavar": "stop|pass|drop",
+            "help": "when a handler traps: end the run (default), or go on with the event as it is, or without it",
+        },
+    ),
+)
+
 
 def make_format(arguments: Values) -> Format:
     """Return how the user wants to see events, by the values of :data:`OUTPUT_OPTIONS`.

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import time
 
-from ecli_py.source import load_package
+from ecli_py.source import find_source_to_run, parse_package
 from ecli_runtime.opening import OpenSession
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
 
+    from ecli_py.handlers import Choice
     from ecli_runtime.attach.alternatives import Served
     from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.decode.events import Event
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from ecli_runtime.session import Session
     from ecli_runtime.stream import Chunk, Source, Stats
     from ecli_runtime.usage import Meter, ProgramUsage, Usage
+    from ecli_runtime.wasm.handler.module import HandlerModule
+    from ecli_runtime.wasm.handler.pipeline import Handlers
 
 # How long one wait lasts at most: a bound on how late a deadline is noticed.
 _WAIT_MS = 1000
@@ -42,6 +45,7 @@ class Tool:
         self._meter = meter
         if meter is not None:
             meter.restart()  # what starting took is no use of the run
+        self._handlers: Handlers | None = None
         self._events: Iterator[Event] = iter(())  # taken out of the kernel and not yielded yet
 
     @property
@@ -52,7 +56,31 @@ class Tool:
     @property
     def stats(self) -> Stats:
         """Events, lost samples and seconds so far, and what each map had of that."""
-        return self._session.stats()
+        stats = self._session.stats()
+        return stats if self._handlers is None else self._handlers.add_to(stats)
+
+    def use_handlers(
+        self,
+        modules: Sequence[HandlerModule],
+        choice: Choice,
+        interval_ms: int | None,
+        verbose: bool,
+        say: Callable[[str], object],
+    ) -> None:
+        """Let events pass through handlers from now on; arguments and errors as :func:`ecli_py.handlers.start_handlers`."""
+        from ecli_py.handlers import start_handlers
+        from ecli_runtime.wasm.handler.maps import MapAccess
+
+        def access(name: str) -> MapAccess | None:
+            loaded = self._session.maps.get(name)
+            return None if loaded is None else MapAccess(loaded)
+
+        self._handlers = start_handlers(modules, self.sources, choice, access, interval_ms, verbose, say)
+
+    @property
+    def handlers(self) -> Handlers | None:
+        """The event handlers that events pass through; ``None``: there are none."""
+        return self._handlers
 
     def usage(self) -> Usage:
         """Return what the run has cost so far; only while it is open, and if it was opened to be measured.
@@ -184,11 +212,14 @@ class Tool:
 
         Raises:
             LibbpfError: A buffer or a map could not be read.
+            WasmError: An event handler trapped, or ended the run.
         """
         from ecli_runtime.decode.events import EventDecoder
 
         decoder = EventDecoder()
         rounds = self.rounds(duration_s)
+        if self._handlers is not None:
+            rounds = self._handlers.through(rounds)
         left = count
         while left is None or left > 0:
             for event in self._events:
@@ -201,6 +232,8 @@ class Tool:
             else:
                 chunks = next(rounds, None)
                 if chunks is None:
+                    if self._handlers is not None:
+                        self._handlers.check()
                     return
                 self._events = (event for chunk in chunks for event in decoder.events(chunk))
         self._session.finish()
@@ -257,6 +290,8 @@ class Tool:
 
     def close(self) -> None:
         """Detach and unload; a second call does nothing."""
+        if self._handlers is not None:
+            self._handlers.close()
         self._session.close()
         if self._meter is not None:
             self._meter.close()
@@ -279,26 +314,47 @@ def open_tool(
     measure: bool,
     token: str | None,
     pin: str | None,
+    choice: Choice | None,
+    allow: Sequence[str] | None,
+    allow_unsigned: bool,
 ) -> Tool:
     """Open a package, set its options, load and attach it; see :func:`ecli_py.open`."""
     if pin is not None:
         from ecli_runtime.pins import check_directory
 
         check_directory(pin)
-    with OpenSession(load_package(package), kernel_btf, token) as opened:
+    source = find_source_to_run(package, allow_unsigned=allow_unsigned)
+    read = parse_package(source.data)
+    with OpenSession(read, kernel_btf or source.kernel_btf, token) as opened:
         for name, value in options.items():
             opened.set(name, value)
         opened.raw = raw
         if ring_sizes:
             opened.set_ring_sizes(ring_sizes)
-        tool = start_tool(opened.load(attach), latency_ms, measure)
-    if pin is not None:
-        try:
+        source.admit(os.fspath(package), opened, allow)
+        loading = opened.load(attach)
+        modules = []
+        if choice is not None or read.wasm:
+            from ecli_py.handlers import Choice, load_modules
+
+            choice = choice or Choice()
+            modules = load_modules(read, choice)
+        tool = start_tool(loading, latency_ms, measure)
+    try:
+        if choice is not None and modules:
+            tool.use_handlers(modules, choice, None, False, _issue_warning)
+        if pin is not None:
             tool.pin(pin)
-        except BaseException:
-            tool.close()
-            raise
+    except BaseException:
+        tool.close()
+        raise
     return tool
+
+
+def _issue_warning(text: str) -> None:
+    import warnings
+
+    warnings.warn(text, stacklevel=2)
 
 
 def start_tool(loading: LoadingSession, latency_ms: float, measure: bool) -> Tool:

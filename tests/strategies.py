@@ -27,6 +27,8 @@ from ecli_schemas.model import (
     Sample,
     StackTrace,
     Tag,
+    WasmLimits,
+    WasmModule,
 )
 
 if TYPE_CHECKING:
@@ -151,6 +153,24 @@ def exports(draw: st.DrawFn, map_names: list[str]) -> tuple[Export, ...]:
     return tuple([Export(name, draw(types)) for name in chosen])
 
 
+limits = st.none() | st.integers(1, 2**31 - 1)
+wasm_modules = st.builds(
+    WasmModule,
+    name=names,
+    code=st.binary(max_size=64).map(lambda data: b"\0asm" + data),
+    writes=name_lists,
+    wasi=st.booleans(),
+    limits=st.builds(
+        WasmLimits,
+        memory_bytes=limits,
+        stack_bytes=limits,
+        batch_ms=limits,
+        fuel=st.none() | st.integers(1, EXACT),
+        emitted_bytes=limits,
+    ),
+)
+
+
 @st.composite
 def hooks(draw: st.DrawFn) -> tuple[Hook, ...]:
     """Draw hooks; no program is in two of them."""
@@ -202,6 +222,7 @@ def packages(draw: st.DrawFn) -> Package:
         ),
         hooks=draw(hooks()),
         behaviour=draw(st.none() | behaviours),
+        wasm=tuple(draw(st.lists(wasm_modules, max_size=2, unique_by=lambda module: module.name))),
         build=draw(st.none() | builds),
         format=FORMAT_VERSION,
         upstream_version=draw(texts),

@@ -12,6 +12,10 @@ from ecli_py.parser import Parser
 from ecli_py.report import report, write_out
 from ecli_schemas.errors import EcliError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ecli_schemas.model import WasmLimits
+
 _WATCH_INTERVAL_S = 0.25
 _STDOUT = Path("-")
 
@@ -23,7 +27,7 @@ def main(words: list[str]) -> int:
         "sources",
         metavar="SOURCE",
         type=Path,
-        nargs="+",
+        nargs="*",
         help="C files, linked into one package that is named after the first; a header (.h) among them says that its structs "
         "are the events, which is rarely needed",
     )
@@ -65,6 +69,23 @@ def main(words: list[str]) -> int:
         "-I", metavar="DIR", type=Path, action="append", default=[], dest="include", help="look for headers in DIR, too"
     )
     parser.add_argument("-D", metavar="NAME[=VALUE]", action="append", default=[], dest="define", help="define a macro")
+    parser.add_argument(
+        "--wasm",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="event handler that the events of the package pass through, C or a Wasm module; repeat it for more, in their order; "
+        "without SOURCE: only make a module of it",
+    )
+    parser.add_argument(
+        "--handler-limit",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="what these may use: memory=64M, stack=1M, time=500ms (for a batch of events), fuel=1000000 (instructions for an "
+        "event), emitted=8M (bytes for a batch)",
+    )
     parser.add_argument("--watch", action="store_true", help="build again whenever a source or header changes, until Ctrl-C")
     own, extra = _split(words)
     arguments = parser.parse_args(own)
@@ -75,7 +96,12 @@ def main(words: list[str]) -> int:
     except ModuleNotFoundError as error:
         raise EcliError(f"building needs the Python module {error.name}", "pip install 'ecli-py[build]'") from error
 
+    from ecli_py.handlers import parse_limits
+
+    limits = parse_limits(arguments.handler_limit)
     flags = [f"-D{definition}" for definition in arguments.define] + extra
+    if arguments.wasm and not arguments.sources:
+        return _build_module(arguments.wasm, arguments.output, limits, [*(f"-I{path}" for path in arguments.include), *flags])
     sources, header = _split_sources(arguments.sources)
     request = Request(
         sources,
@@ -87,10 +113,12 @@ def main(words: list[str]) -> int:
         tuple(arguments.include),
         tuple(flags),
         arguments.btf_archive,
+        tuple(arguments.wasm),
+        limits,
     )
     output = arguments.output or sources[0].with_name(sources[0].name.partition(".")[0] + ".json")
 
-    if any(output.resolve() == path.resolve() for path in arguments.sources):
+    if any(output.resolve() == path.resolve() for path in (*arguments.sources, *arguments.wasm)):
         raise EcliError(f"{output} is a source, which the package would replace", "choose another name with -o FILE")
 
     def build_once() -> int:
@@ -115,12 +143,35 @@ def main(words: list[str]) -> int:
 
     if not arguments.watch:
         return build_once()
-    directories = {path.resolve().parent for path in arguments.sources} | set(arguments.include)
+    directories = {path.resolve().parent for path in (*arguments.sources, *arguments.wasm)} | set(arguments.include)
     while True:
         seen = _timestamps(directories)  # before building: what is saved meanwhile is built next
         build_once()
         while _timestamps(directories) == seen:
             time.sleep(_WATCH_INTERVAL_S)
+
+
+def _build_module(files: list[Path], output: Path | None, limits: WasmLimits, flags: list[str]) -> int:
+    """Make a module of a handler's source, for `run --handler`."""
+    from ecli_packager.errors import CompileError
+    from ecli_packager.handler.compile import make_handler
+
+    if len(files) > 1:
+        raise EcliError("expected one handler, where there is no package for it", "build them one by one, or name a SOURCE, too")
+    output = output or files[0].with_name(files[0].name.partition(".")[0] + ".wasm")
+    if output.resolve() == files[0].resolve():
+        raise EcliError(f"{output} is a source, which the module would replace", "choose another name with -o FILE")
+    try:
+        made = make_handler(files[0], None, limits, flags)
+    except CompileError as error:
+        sys.stderr.write(error.diagnostics)
+        raise
+    sys.stderr.write(made.diagnostics)
+    if output == _STDOUT:
+        write_out(made.module.code)
+    else:
+        _write(output, made.module.code)
+    return 0
 
 
 def _timestamps(directories: set[Path]) -> dict[Path, int]:

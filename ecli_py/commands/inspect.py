@@ -8,9 +8,9 @@ import sys
 import tempfile
 
 from ecli_py.inspection import Inspection
-from ecli_py.parser import Parser
+from ecli_py.parser import Parser, add_fetch_options
 from ecli_py.report import write_out
-from ecli_py.source import any_object, read_source
+from ecli_py.source import any_object, find_source
 from ecli_schemas.errors import EcliError, PackageError
 from ecli_schemas.read import read_package
 
@@ -27,15 +27,20 @@ def main(words: list[str]) -> int:
         "ecli-py inspect",
         "Show what a package is and what it can do, read from its object. Nothing is loaded; no privileges are needed.",
     )
-    parser.add_argument("package", metavar="PACKAGE", help="file, or - for standard input; a Wasm module, too")
+    parser.add_argument(
+        "package",
+        metavar="PACKAGE",
+        help="file, - for standard input, URL, HOST/REPO:TAG, or name in a catalogue; a Wasm module, too",
+    )
     parser.add_argument("--arch", metavar="ARCH", help="machine whose object is shown or written (default: this one)")
+    add_fetch_options(parser)
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="one JSON object instead of text")
     output.add_argument(
         "--object", metavar="FILE", help="only write the ELF object out, for bpftool or any loader; - is standard output"
     )
     arguments = parser.parse_args(words)
-    data = read_source(arguments.package)
+    data = find_source(arguments.package, offline=arguments.offline, insecure=arguments.insecure).data
     if data.startswith(b"\0asm"):
         return _inspect_module(data, arguments)
     package = _read(data)

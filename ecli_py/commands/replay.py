@@ -9,8 +9,16 @@ from ecli_py.arguments import Arguments
 from ecli_py.output import Clock, Output
 from ecli_py.render.plain import one_line
 from ecli_py.replay import Replay
-from ecli_py.report import warn
-from ecli_py.showing import OUTPUT_OPTIONS, closing_lines, make_format, parse_count, say_lost, warn_of_full_buffers
+from ecli_py.report import printable, warn
+from ecli_py.showing import (
+    HANDLER_OPTIONS,
+    OUTPUT_OPTIONS,
+    closing_lines,
+    make_format,
+    parse_count,
+    say_lost,
+    warn_of_full_buffers,
+)
 from ecli_runtime.recording import Loss, MapLoss
 from ecli_runtime.recording_content import MAX_NAMES_SIZE, RecordedStacks, names_size
 from ecli_runtime.recording_format import MAX_BODY_SIZE_BYTES, MAX_STACK_ENTRIES
@@ -20,10 +28,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ecli_py.arguments import Values
+    from ecli_py.handlers import Choice
     from ecli_py.output import Format
     from ecli_runtime.decode.stacks import Stacks
     from ecli_runtime.recording import RecordedRun
-    from ecli_runtime.stream import Chunk, Source
+    from ecli_runtime.stream import Chunk, Source, Stats
+    from ecli_runtime.wasm.handler.module import HandlerModule
+    from ecli_runtime.wasm.handler.pipeline import Handlers
 
 # Parts of one reading have one time but for the clocks of their blocks. A file from somebody else may have any number of them.
 _SAME_READING_S = 0.0005
@@ -36,28 +48,59 @@ def main(words: list[str]) -> int:
         "ecli-py replay",
         "Show the events of a recording that `ecli-py run --record` wrote, on any machine, as fast as they are read.",
     )
-    for flag, settings in OUTPUT_OPTIONS:
+    for flag, settings in (*OUTPUT_OPTIONS, *HANDLER_OPTIONS):
         command.add_option("options", flag, **settings)
     command.add_operand("recording", metavar="FILE", help="recording, or - for standard input")
     arguments = command.parse(words)
     form = make_format(arguments)
     limit = -1 if arguments.count is None else parse_count(arguments.count)
+    choice, modules = _handlers(arguments)
     with Replay(arguments.recording, warn, bool(arguments.raw)) as replay:
         for run in replay.runs():
             sys.stderr.write(f"{_title(run)}\n")
-            shown, left_out = _show(run, form, limit)
-            stats = run.stats
-            maps = tuple(each.replace(filtered=left_out.get(each.name, 0)) for each in stats.maps)
-            stats = stats.replace(events=shown, filtered=sum(left_out.values()), maps=maps)
+            if choice is None:
+                stats = _counted(run, *_show(run, form, limit))
+            else:
+                from ecli_py.handlers import start_handlers
+
+                with start_handlers(modules, run.sources, choice, lambda _name: None) as handlers:
+                    stats = handlers.add_to(_counted(run, *_show(run, form, limit, handlers)))
+                    _report(handlers)
+            shown = stats.events
             warn_of_full_buffers(stats)
-            sys.stderr.write(closing_lines(stats, form.where is not None))
+            sys.stderr.write(closing_lines(stats, form.where is not None or choice is not None))
+            if choice is not None:
+                handlers.check()
             limit = max(limit - shown, 0) if limit >= 0 else limit
             if not limit:
                 break
     return 0
 
 
-def _show(run: RecordedRun, form: Format, limit: int) -> tuple[int, dict[str, int]]:
+def _counted(run: RecordedRun, shown: int, left_out: dict[str, int]) -> Stats:
+    """Return what a run had, with what was shown of it, and left out by a filter."""
+    maps = tuple(each.replace(filtered=left_out.get(each.name, 0)) for each in run.stats.maps)
+    return run.stats.replace(events=shown, filtered=sum(left_out.values()), maps=maps)
+
+
+def _handlers(arguments: Values) -> tuple[Choice | None, list[HandlerModule]]:
+    """Return how events pass through handlers, ``None`` if they do not, and the handlers."""
+    if not arguments.handler:
+        return None, []
+    from ecli_py.handlers import load_modules, make_choice
+
+    choice = make_choice(arguments, of_package=False)
+    return choice, load_modules(None, choice)
+
+
+def _report(handlers: Handlers) -> None:
+    from ecli_runtime.wasm.handler.filter import summary
+
+    for each in handlers.handlers:
+        sys.stderr.write(f"{printable(summary(each))}\n")
+
+
+def _show(run: RecordedRun, form: Format, limit: int, handlers: Handlers | None = None) -> tuple[int, dict[str, int]]:
     """Show up to a number of events of a run, negative for all.
 
     Returns:
@@ -75,15 +118,22 @@ def _show(run: RecordedRun, form: Format, limit: int) -> tuple[int, dict[str, in
         if isinstance(chunk, Loss):
             warn(_describe(chunk))
             continue
-        lines, count = output.render(chunk, limit - shown if limit >= 0 else limit)
-        if lines:
-            output.write(lines)
-        shown += count
-        if output.left_out:
-            name = chunk.source.name
-            left_out[name] = left_out.get(name, 0) + output.left_out
+        for each in (chunk,) if handlers is None else handlers.pass_on(chunk):
+            lines, count = output.render(each, limit - shown if limit >= 0 else limit)
+            if lines:
+                output.write(lines)
+            shown += count
+            if output.left_out:
+                name = each.source.name
+                left_out[name] = left_out.get(name, 0) + output.left_out
+            if shown == limit:
+                break
         if shown == limit:
             break
+    for chunk in () if handlers is None else handlers.finish():
+        lines, count = output.render(chunk, -1)
+        output.write(lines)
+        shown += count
     if last := output.finish():
         output.write(last)
     return shown, left_out

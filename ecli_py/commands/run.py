@@ -7,8 +7,16 @@ import sys
 
 from ecli_py.arguments import Arguments
 from ecli_py.report import UsageError, printable, warn
-from ecli_py.showing import OUTPUT_OPTIONS, LossWatch, closing_lines, make_format, parse_count, warn_of_full_buffers
-from ecli_py.source import parse_package, read_source
+from ecli_py.showing import (
+    HANDLER_OPTIONS,
+    OUTPUT_OPTIONS,
+    LossWatch,
+    closing_lines,
+    make_format,
+    parse_count,
+    warn_of_full_buffers,
+)
+from ecli_py.source import find_source_to_run, parse_package
 from ecli_runtime.errors import OptionError
 from ecli_runtime.globals import is_bool, kind_of_value, parse_value
 from ecli_runtime.libbpf import log
@@ -26,9 +34,11 @@ if TYPE_CHECKING:
 
     from ecli_py.arguments import Values
     from ecli_py.control.server import ControlServer
+    from ecli_py.handlers import Choice
     from ecli_py.output import Output
     from ecli_py.overhead import Measuring
     from ecli_py.sink import Sink
+    from ecli_py.source import Source as PackageSource
     from ecli_py.tool import Tool
     from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.recorder import RunInfo
@@ -54,6 +64,10 @@ _WASM = b"\0asm"
 _MODULE_OPTIONS = (
     "package",
     "rest",
+    "offline",
+    "insecure",
+    "allow",
+    "allow_unsigned",
     "attach",
     "iface",
     "cgroup",
@@ -78,15 +92,26 @@ def main(words: list[str]) -> int:
     # The package cannot be read without it, so it is no option of what follows the package.
     command.add_option(_RUN_OPTIONS, "--object", metavar="FILE", help="ELF object, for upstream's metadata files")
     _add_run_options(command)
-    command.add_operand("package", metavar="PACKAGE", help="file, or - for standard input")
+    command.add_operand(
+        "package", metavar="PACKAGE", help="file, - for standard input, URL, HOST/REPO:TAG, or name in a catalogue"
+    )
     command.add_rest("rest")
     arguments = command.parse(words)
     log.set_verbose(arguments.verbose)
-    data = read_source(arguments.package)
+    # These may also follow the package, whatever they mean to it.
+    offline, insecure, allow_unsigned = (
+        getattr(arguments, name) or f"--{name.replace('_', '-')}" in arguments.rest
+        for name in ("offline", "insecure", "allow_unsigned")
+    )
+    source = find_source_to_run(arguments.package, offline=offline, insecure=insecure, allow_unsigned=allow_unsigned, ask=True)
+    data = source.data
     if data.startswith(_WASM):
-        return _run_module(data, arguments)
+        return _run_module(source, arguments)
     package = parse_package(data, arguments.object)
-    with _open(package, arguments) as opened:
+    with _open(package, arguments, source.kernel_btf) as opened:
+        if arguments.ring_size:
+            _set_ring_sizes(opened, arguments.ring_size)
+        source.admit(arguments.package, opened, arguments.allow)
         duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
         count = None if arguments.count is None else parse_count(arguments.count)
         latency_ms = DEFAULT_LATENCY_MS if arguments.latency is None else parse_latency_ms(arguments.latency)
@@ -94,8 +119,6 @@ def main(words: list[str]) -> int:
         if arguments.pin is not None:
             _check_pin(arguments)
         opened.raw = arguments.raw
-        if arguments.ring_size:
-            _set_ring_sizes(opened, arguments.ring_size)
         opened.interval_ms = None if arguments.interval is None else parse_interval_ms(arguments.interval)
         loading = opened.load(_attach_options(arguments))  # in the background: what follows is done meanwhile, importing included
         from ecli_py.output import Output, running_clock
@@ -106,6 +129,12 @@ def main(words: list[str]) -> int:
         for line in (*loading.contradictions(), *_indistinct(loading.sources)):
             warn(line)
         info = None if arguments.record is None else _run_info(data, opened, loading.sources)
+        choice = _handler_choice(package, arguments)
+        modules = []
+        if choice is not None:
+            from ecli_py.handlers import load_modules
+
+            modules = load_modules(package, choice)
         stop = _Stop()
         with _Control(arguments, opened.package.name) as control, start_tool(loading, latency_ms, measuring is not None) as tool:
             stop.end(tool)
@@ -122,20 +151,36 @@ def main(words: list[str]) -> int:
             def watches(note: Callable[[str, str, int], object] | None = None) -> list[Watch]:
                 return [LossWatch(lambda: tool.stats, bool(arguments.json), note), *others]
 
-            if info is None:
+            def begin() -> None:
                 _settle(tool, output, arguments)
+                if choice is not None and modules:  # they need no rights, nor do the threads that measure their time
+                    tool.use_handlers(modules, choice, opened.interval_ms, bool(arguments.verbose), warn)
+
+            if info is None:
+                begin()
                 _show(tool, output, sink, rounds, limit, watches())
             else:
                 from ecli_runtime.recorder import Recorder
 
                 with Recorder(arguments.record, info, lambda: tool.stats, warn) as recorder:
-                    _settle(tool, output, arguments)
+                    begin()
                     _show(tool, output, sink, recorder.tee(rounds), limit, watches(recorder.note_loss))
             stats = tool.stats
+            if tool.handlers is not None:
+                tool.handlers.check()
     return _STATUS_LOSS if arguments.fail_on_loss and (stats.lost or stats.undecoded) else 0
 
 
-def _run_module(data: bytes, arguments: Values) -> int:
+def _handler_choice(package: Package, arguments: Values) -> Choice | None:
+    """Return which event handlers the run has; ``None``: it has none."""
+    if not arguments.handler and (not package.wasm or arguments.no_wasm):
+        return None
+    from ecli_py.handlers import make_choice
+
+    return make_choice(arguments, not arguments.no_wasm)
+
+
+def _run_module(source: PackageSource, arguments: Values) -> int:
     """Run a Wasm module; all words behind it are its own."""
     from ecli_py.modules import reject_options, run_module
     from ecli_runtime.attach.options import AttachOptions
@@ -145,8 +190,9 @@ def _run_module(data: bytes, arguments: Values) -> int:
     reject_options([f"--{name.replace('_', '-')}" for name in given])
     duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
     words = [arguments.package, *arguments.rest]
-    loading = Loading(_attach_options(arguments) or AttachOptions(), arguments.kernel_btf, arguments.token)
-    return run_module(data, words, loading, duration_s)
+    admit = source.admission(arguments.package, arguments.allow)
+    loading = Loading(_attach_options(arguments) or AttachOptions(), arguments.kernel_btf, arguments.token, admit)
+    return run_module(source.data, words, loading, duration_s)
 
 
 def _check_pin(arguments: Values) -> None:
@@ -188,11 +234,11 @@ def _run_info(data: bytes, opened: OpenSession, sources: tuple[Source, ...]) -> 
     return RunInfo(opened.package.name, digest, opened.chosen, opened.btf, sources)
 
 
-def _open(package: Package, arguments: Values) -> OpenSession:
+def _open(package: Package, arguments: Values, found_btf: str | None) -> OpenSession:
     """Open a package and set its options, after those that follow it on the command line have been added to the others."""
     given = arguments.kernel_btf, arguments.token
     before = {name: list(value) if isinstance(value, list) else value for name, value in vars(arguments).items()}
-    opened = OpenSession(package, *given)
+    opened = OpenSession(package, given[0] or found_btf, given[1])
     try:
         description = package.doc.brief or package.doc.description or package.name
         command = Arguments(f"ecli-py run {arguments.package}", printable(description), usage="%(prog)s [OPTIONS]")
@@ -203,7 +249,7 @@ def _open(package: Package, arguments: Values) -> OpenSession:
         if (arguments.kernel_btf, arguments.token) != given:  # which only opening can set
             opened.close()
             vars(arguments).update(before, kernel_btf=arguments.kernel_btf, token=arguments.token)
-            return _open(package, arguments)
+            return _open(package, arguments, found_btf)
         for option, type_id, destination in values:
             text = getattr(arguments, destination)
             if text is not None:
@@ -271,10 +317,23 @@ def _add_run_options(command: Arguments) -> None:
         ("--pid", {"metavar": "PID", "help": "process that is watched by uprobes, USDT, perf events and iterators over tasks"}),
         ("--binary", {"metavar": "PATH", "help": "binary or library of uprobes and USDT probes that say none"}),
         ("--disable", {"action": "append", "metavar": "PROG", "help": "leave out a program; repeatable"}),
+        *HANDLER_OPTIONS,
+        ("--no-wasm", {"action": "store_true", "help": "leave out the event handlers of the package"}),
         ("--token", {"metavar": "PATH", "help": "BPF file system that gives the right to load, in a user namespace"}),
         ("--pin", {"metavar": "DIR", "help": "pin links and maps there, in a BPF file system: they outlive the run"}),
         ("--keep-privileges", {"action": "store_true", "help": "do not give up all capabilities when the programs are attached"}),
+        (
+            "--allow",
+            {
+                "metavar": "WORDS",
+                "help": "what the package may do: observe, network, enforce, signals, override, user-memory, replace, other, "
+                "all; with commas (default: observe from other machines, all from a file)",
+            },
+        ),
+        ("--allow-unsigned", {"action": "store_true", "help": "run a package of another machine that no trusted key has signed"}),
         ("--kernel-btf", {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),
+        ("--offline", {"action": "store_true", "help": "take a package that is not local from the cache, and ask nobody"}),
+        ("--insecure", {"action": "store_true", "help": "ask a registry over plain HTTP, though it is on another machine"}),
         (
             "--verbose",
             {"action": "store_true", "help": "show what libbpf and the verifier say, and why alternatives are passed over"},
@@ -484,6 +543,9 @@ def _settle(tool: Tool, output: Output, arguments: Values) -> None:
 def _show(
     tool: Tool, output: Output, sink: Sink, rounds: Iterator[Iterator[Chunk]], limit: int, watches: Sequence[Watch]
 ) -> None:
+    handlers = tool.handlers
+    if handlers is not None:
+        rounds = handlers.through(rounds)
     gc.freeze()
     gc.enable()
     # From this line on nothing is missed: a script that waits for it may start what it wants to see.
@@ -504,7 +566,11 @@ def _show(
             sink.write(b"".join(lines))
         if not limit:
             break
+    if handlers is not None:
+        from ecli_py.handlers import end_handlers
+
+        end_handlers(tool, handlers, output)
     tool.detach_all()  # so that nothing is lost any more between what is said of that now and then
     output.write(output.finish() + b"".join([watch.end() for watch in watches]))
     warn_of_full_buffers(tool.stats)
-    sys.stderr.write(closing_lines(tool.stats, output.filters))
+    sys.stderr.write(closing_lines(tool.stats, output.filters or handlers is not None))

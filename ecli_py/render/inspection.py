@@ -103,7 +103,7 @@ def _sections(document: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     yield "Maps", list(_maps(document["maps"]))
     yield "Options", list(_options(document["options"]))
     yield "Events", list(_events(document["events"], {each["name"]: each for each in document["maps"]}))
-    yield "WebAssembly", []
+    yield "WebAssembly", list(_wasm(document["wasm"]))
     yield "Build", list(_build(document["build"]))
 
 
@@ -114,6 +114,8 @@ def _behaviour(behaviour: dict[str, Any]) -> Iterator[str]:
     for fact, shown in facts.items():
         text = FACT_WORDS.get(fact, one_line(fact))
         yield from _wrapped(f"* {text}: {_list(shown)}", "  ", "    ")
+    if not behaviour["only_observes"]:
+        yield from _wrapped(f"if it is from another machine, it runs only with --allow {','.join(behaviour['allow'])}")
     for word, names in (("helpers called", behaviour["helpers"]), ("kernel functions called", behaviour["kfuncs"])):
         if names:
             yield from _wrapped(f"{word}: {_list(name.removeprefix('bpf_') for name in names)}", "  ", "    ")
@@ -226,6 +228,27 @@ def _events(events: list[dict[str, Any]], maps: dict[str, dict[str, Any]]) -> It
 def _sample(sample: dict[str, Any]) -> str:
     kind = {"log2_hist": ", shown as a log2 histogram", "linear_hist": ", shown as a linear histogram"}.get(sample["kind"], "")
     return kind + (", and emptied" if sample["clear"] else "")
+
+
+def _wasm(modules: list[dict[str, Any]]) -> Iterator[str]:
+    for each in modules:
+        yield f"  {one_line(each['name'])}  event handler, {size_text(each['size'])}, {each['digest']}"
+        asks = each["asks"]
+        if asks is not None:
+            said = [f"{size_text(asks['memory'])} of memory to begin with"]
+            said += [f"reads map{'s'[: len(asks['reads']) > 1]} {_list(asks['reads'])}"] if asks["reads"] else []
+            said += [f"changes map{'s'[: len(asks['writes']) > 1]} {_list(asks['writes'])}"] if asks["writes"] else []
+            said += [f"uses of WASI {_list(asks['wasi'])}"] if asks["wasi"] else []
+            yield from _wrapped("asks for: " + "; ".join(said), "      ")
+        granted = [f"to change {_list(each['writes'])}"] if each["writes"] else []
+        granted += ["WASI without files"] if each["wasi"] else []
+        if granted:
+            yield from _wrapped("is granted: " + "; ".join(granted), "      ")
+        limits = [f"{name} {value}" for name, value in each["limits"].items() if value is not None]
+        if limits:
+            yield from _wrapped("limits: " + ", ".join(limits), "      ")
+        if each["problem"]:
+            yield from _wrapped("does not run: " + one_line(each["problem"]), "      ")
 
 
 def _build(build: dict[str, Any] | None) -> Iterator[str]:

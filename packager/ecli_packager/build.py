@@ -27,7 +27,7 @@ from ecli_runtime.behaviour import analyse
 from ecli_runtime.btf import Btf, Enum
 from ecli_runtime.libbpf._ffi import lib
 from ecli_runtime.libbpf.object import MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_RINGBUF, OpenObject
-from ecli_schemas.model import Build, Package
+from ecli_schemas.model import Build, Package, WasmLimits
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Request:
         include: More directories with headers.
         flags: More words for clang.
         btf_archive: Directory with kernels whose types go into the package, as far as it needs them, or ``None``.
+        handlers: Files with event handlers, in C or as Wasm, in the order in which events pass through them.
+        limits: What they may use.
     """
 
     sources: tuple[Path, ...]
@@ -55,6 +57,8 @@ class Request:
     include: tuple[Path, ...] = ()
     flags: tuple[str, ...] = ()
     btf_archive: Path | None = None
+    handlers: tuple[Path, ...] = ()
+    limits: WasmLimits = field(default_factory=WasmLimits)
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ def build(request: Request) -> Result:
     Raises:
         CompileError: clang refused a source, or it holds no program.
         ToolchainError: Something that building needs is missing.
+        WasmError: A handler is none.
         ExportError: The type of a map's events cannot be told.
         AnnotationError: An annotation in a comment cannot be understood.
         EcliError: The object cannot be used.
@@ -157,6 +162,11 @@ def build(request: Request) -> Result:
     if request.btf_archive is not None:
         own = dict.fromkeys(package.arches, linked) or {"": linked}
         package = package.replace(kernel_btf=embed(request.btf_archive, {**own, **package.objects}))
+    if request.handlers:
+        from ecli_packager.handler.embed import with_handlers
+
+        package, warnings = with_handlers(package, request.handlers, request.limits)
+        diagnostics += warnings
     return Result(package, diagnostics + "".join(_indistinct(package)))
 
 

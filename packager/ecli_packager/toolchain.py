@@ -103,7 +103,8 @@ class Clang:
     origin: str
 
 
-def _ziglang() -> Path | None:
+def ziglang() -> Path | None:
+    """Return the directory of the ``ziglang`` package, if it is installed."""
     spec = importlib.util.find_spec("ziglang")
     return Path(spec.origin).parent if spec and spec.origin else None
 
@@ -122,7 +123,7 @@ def find_clang(named: str | None = None) -> Clang:
         command: tuple[str, ...] = (path,)
         origin = "clang"
     else:
-        directory = _ziglang()
+        directory = ziglang()
         if directory is None:
             raise ToolchainError("there is no clang to compile with", _INSTALL_HINT)
         # `zig clang` is the plain driver: none of zig's own defaults (sanitizers, unwind tables) are in the way.
@@ -178,7 +179,7 @@ class SystemHeaders:
 
 def system_headers(arch: Arch) -> SystemHeaders:
     """Return the headers of the ``ziglang`` package, which are the same on every machine, else those of the system."""
-    directory = _ziglang()
+    directory = ziglang()
     if directory is not None:
         root = directory / "lib" / "libc" / "include"
         names = (f"{arch.headers}-linux-any", "any-linux-any", f"{arch.headers}-linux-gnu", "generic-glibc")

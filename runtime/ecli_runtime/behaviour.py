@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import struct
 
-from ecli_runtime.code import code_sections, instruction_layout
+from ecli_runtime.code import code_sections, instruction_layout, section_bytes
 from ecli_runtime.helpers import helper_name
 from ecli_runtime.libbpf.object import OpenObject
 from ecli_schemas.model import FACTS, Behaviour, MapBehaviour, ProgramBehaviour
+from ecli_schemas.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from typing import TypeAlias
 
     from ecli_runtime.code import CodeSection
@@ -70,7 +71,13 @@ _HARMLESS_KFUNCS = (
 )
 # A dynptr of a packet that is written through.
 _PACKET_DYNPTRS = frozenset(("bpf_dynptr_from_skb", "bpf_dynptr_from_xdp", "bpf_dynptr_from_skb_meta"))
-_DYNPTR_WRITES = frozenset(("bpf_dynptr_write", "bpf_dynptr_copy", "bpf_dynptr_memset", "bpf_dynptr_slice_rdwr"))
+_DYNPTR_WRITES = frozenset(
+    (
+        *("bpf_dynptr_write", "bpf_dynptr_copy", "bpf_dynptr_memset", "bpf_dynptr_slice_rdwr"),
+        *("bpf_crypto_encrypt", "bpf_crypto_decrypt"),
+        *(name for name in _KFUNC_FACTS if name.endswith("_dynptr")),  # what they read goes into one
+    )
+)
 
 _CALL, _PSEUDO_CALL, _PSEUDO_KFUNC_CALL = 0x85, 1, 2
 
@@ -142,8 +149,12 @@ def analyse_open(opened: OpenObject, data: bytes, follow: bool = True) -> Behavi
     _add_calls(evidence, helpers, kfuncs)
     for program in opened.programs:
         _add_type(evidence, program)
+    for each in opened.maps:
+        if each.is_shared:  # with other programs, which may act on what is in it
+            evidence.setdefault("other_effects", {})[each.name] = None
     if follow:
-        _add_flow(evidence, opened.programs, sections, layout)
+        for found in follow_programs(opened.programs, sections, layout, relocated_instructions(data, sections)):
+            evidence.setdefault(found.fact, {})[found.program] = None
     return Behaviour(
         programs=tuple([ProgramBehaviour(each.name, each.type_name, each.section) for each in opened.programs]),
         maps=tuple([map_behaviour(each) for each in opened.maps]),
@@ -153,10 +164,29 @@ def analyse_open(opened: OpenObject, data: bytes, follow: bool = True) -> Behavi
     )
 
 
-def _calls(sections: Mapping[int, CodeSection], layout: str) -> tuple[set[str], set[str]]:
-    """Return the names of the helpers and of the kernel functions that are called."""
-    helpers: set[str] = set()
-    kfuncs: set[str] = set()
+class Call(Record):
+    """An instruction that calls a helper or a kernel function.
+
+    Attributes:
+        section: Index of its section.
+        index: Of the instruction in it.
+        name: What is called.
+        is_kfunc: It is a kernel function.
+    """
+
+    section: int
+    index: int
+    name: str
+    is_kfunc: bool
+
+    @property
+    def facts(self) -> list[str]:
+        """What it shows by itself."""
+        return _kfunc_facts(self.name) if self.is_kfunc else _helper_facts(self.name)
+
+
+def find_calls(sections: Mapping[int, CodeSection], layout: str) -> Iterator[Call]:
+    """Yield the calls of helpers and kernel functions, in the order of the code."""
     swapped = layout[0] == ">"
     for section in sections.values():
         whole = len(section.code) & ~7
@@ -166,12 +196,28 @@ def _calls(sections: Mapping[int, CodeSection], layout: str) -> tuple[set[str], 
             source = registers & 0xF if swapped else registers >> 4
             target = section.targets.get(index)
             if target is not None and not target.section:
-                kfuncs.add(target.name)
+                yield Call(section.index, index, target.name, True)
             elif source == _PSEUDO_KFUNC_CALL:  # by its id in the kernel's BTF; compilers do not write that
-                kfuncs.add(f"kfunc#{immediate}")
+                yield Call(section.index, index, f"kfunc#{immediate}", True)
             elif source != _PSEUDO_CALL:
-                helpers.add(helper_name(immediate))
-    return helpers, kfuncs
+                yield Call(section.index, index, helper_name(immediate), False)
+
+
+def _calls(sections: Mapping[int, CodeSection], layout: str) -> tuple[set[str], set[str]]:
+    """Return the names of the helpers and of the kernel functions that are called."""
+    names: tuple[set[str], set[str]] = (set(), set())
+    for call in find_calls(sections, layout):
+        names[call.is_kfunc].add(call.name)
+    return names
+
+
+def _helper_facts(name: str) -> list[str]:
+    return ["other_effects"] if name.startswith("helper#") else _HELPER_FACTS.get(name, [])
+
+
+def _kfunc_facts(name: str) -> list[str]:
+    known = _KFUNC_FACTS.get(name.partition("___")[0], [])  # what follows ___ is a flavour, which libbpf drops
+    return known or ([] if name.startswith(_HARMLESS_KFUNCS) else ["other_effects"])
 
 
 def _add_calls(evidence: Evidence, helpers: set[str], kfuncs: set[str]) -> None:
@@ -180,10 +226,9 @@ def _add_calls(evidence: Evidence, helpers: set[str], kfuncs: set[str]) -> None:
             evidence.setdefault(fact, {})[name] = None
 
     for name in sorted(helpers):
-        add(name, ["other_effects"] if name.startswith("helper#") else _HELPER_FACTS.get(name, ()))
+        add(name, _helper_facts(name))
     for name in sorted(kfuncs):
-        known = _KFUNC_FACTS.get(name.partition("___")[0], ())  # what follows ___ is a flavour, which libbpf drops
-        add(name, known or ([] if name.startswith(_HARMLESS_KFUNCS) else ["other_effects"]))
+        add(name, _kfunc_facts(name))
         if name in _PACKET_DYNPTRS and not _DYNPTR_WRITES.isdisjoint(helpers | kfuncs):
             add(name, ["modifies_packets"])
 
@@ -196,8 +241,24 @@ def _add_type(evidence: Evidence, program: Program) -> None:
         evidence.setdefault("replaces_kernel_functions", {})[program.name] = None
 
 
-def _add_flow(evidence: Evidence, programs: list[Program], sections: Mapping[int, CodeSection], layout: str) -> None:
-    """Add what the programs do with their contexts, with packets, and by their verdicts."""
+class Found(Record):
+    """What following a program has shown.
+
+    Attributes:
+        fact: The fact.
+        program: Name of the program.
+        place: Section and index of an instruction that shows it; ``None``: it cannot be told, or not be followed.
+    """
+
+    fact: str
+    program: str
+    place: tuple[int, int] | None
+
+
+def follow_programs(
+    programs: Iterable[Program], sections: Mapping[int, CodeSection], layout: str, relocated: Collection[tuple[int, int]]
+) -> Iterator[Found]:
+    """Yield what the programs do with their contexts, with packets, and by their verdicts."""
     from ecli_runtime.flow import MAX_STEP_COUNT, Flow  # a run does without
 
     budget = [MAX_STEP_COUNT]
@@ -208,19 +269,39 @@ def _add_flow(evidence: Evidence, programs: list[Program], sections: Mapping[int
             verdict, passing = "overrides_returns", frozenset((0,))
         elif kind == _LSM and program.expected_attach_type == _LSM_CGROUP:
             passing = frozenset((1,))
-        flow = Flow(sections, layout, passing, budget)
+        flow = Flow(sections, layout, passing, budget, relocated)
         place = _find(program, sections)
         if place is not None:
             flow.follow(*place)
         lost = place is None or not flow.complete
-        facts = (
-            verdict if lost or not flow.passes else "",
-            _CONTEXT_WRITES.get(kind, "") if lost or flow.context_written else "",
-            _PACKET_WRITES.get(kind, "") if lost or flow.packet_written else "",
-            "reads_kernel_memory" if kind in _KERNEL_ARGUMENTS and (lost or flow.loaded_read) else "",
+        shown = (
+            (verdict, not flow.passes, flow.verdict_at),
+            (_CONTEXT_WRITES.get(kind), flow.context_written_at is not None, flow.context_written_at),
+            (_PACKET_WRITES.get(kind), flow.packet_written_at is not None, flow.packet_written_at),
+            ("reads_kernel_memory" if kind in _KERNEL_ARGUMENTS else "", flow.loaded_read_at is not None, flow.loaded_read_at),
         )
-        for fact in filter(None, facts):
-            evidence.setdefault(fact, {})[program.name] = None
+        for fact, holds, at in shown:
+            if fact and (lost or holds):
+                yield Found(fact, program.name, None if lost else at)
+
+
+def relocated_instructions(data: bytes, sections: Mapping[int, CodeSection]) -> set[tuple[int, int]]:
+    """Return section and index of the instructions whose numbers libbpf sets when it loads them (CO-RE).
+
+    Raises:
+        ObjectError: The section headers are damaged.
+        BtfError: The relocations, or the types that they speak of, are.
+    """
+    from ecli_runtime.btf import Btf
+    from ecli_runtime.core.records import relocations
+
+    types = section_bytes(data, ".BTF")
+    if types is None:
+        return set()
+    found: dict[str, set[int]] = {}
+    for each in relocations(data, Btf(types)):
+        found.setdefault(each.section, set()).add(each.byte_offset // 8)
+    return {(section.index, index) for section in sections.values() for index in found.get(section.name, ())}
 
 
 def _find(program: Program, sections: Mapping[int, CodeSection]) -> tuple[int, int] | None:

@@ -2,7 +2,8 @@
 
 Each register and each spilled one is known by what it may hold: the context, what was loaded from the context (the pointers to
 a packet are), other memory, a value that lets pass what the program judges, or anything. Whatever cannot be followed counts as
-anything, so an answer may say more than is true and hardly ever less.
+anything, so an answer may say more than is true and hardly ever less. That holds of numbers, too, that libbpf writes into the
+code when it loads it (CO-RE relocations).
 
 Instructions: RFC 9669; program types and their contexts: include/uapi/linux/bpf.h.
 """
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     Registers: TypeAlias = list[int]
     Slots: TypeAlias = dict[int, int]
+    Place: TypeAlias = tuple[int, int]  # index of a section, and of an instruction in it
 
 # What a value may be; a set of these.
 CONTEXT = 1
@@ -53,6 +55,7 @@ _RETURN_POINTERS = frozenset(
         *("inode_storage_get", "task_storage_get", "cgrp_storage_get", "dynptr_data", "per_cpu_ptr", "this_cpu_ptr"),
     )
 )
+_FIB_LOOKUP = NUMBERS["bpf_fib_lookup"]  # writes to its second argument, which may be in a packet
 _TAKE_CALLBACKS = frozenset(
     NUMBERS[f"bpf_{name}"] for name in ("for_each_map_elem", "timer_set_callback", "find_vma", "loop", "user_ringbuf_drain")
 )
@@ -66,18 +69,33 @@ class Flow:
         layout: Format of an instruction.
         passing: Return values that change nothing.
         budget: Steps that are left for all programs of an object, in a list of one: following them takes from it.
+        relocated: Section and index of the instructions whose numbers are others when the code is loaded.
 
     Attributes:
         passes: It returns nothing but passing values.
-        context_written: It may store into its context.
-        packet_written: It may store through a pointer that it has from its context, or from where it cannot be told.
-        loaded_read: It loads through a pointer that it has from its context.
         complete: Everything was followed; if not, the other answers count for nothing.
+        context_written_at: Section and index of an instruction that may store into its context; ``None``: there is none.
+        packet_written_at: Of one that may store through a pointer that it has from its context, or from where it cannot be told.
+        loaded_read_at: Of one that loads through a pointer that it has from its context.
+        verdict_at: Of an instruction that sets a value to return that does not pass, or else of one that returns it.
     """
 
-    def __init__(self, sections: Mapping[int, CodeSection], layout: str, passing: Collection[int], budget: list[int]) -> None:
+    def __init__(
+        self,
+        sections: Mapping[int, CodeSection],
+        layout: str,
+        passing: Collection[int],
+        budget: list[int],
+        relocated: Collection[tuple[int, int]] = (),
+    ) -> None:
         self.passes = True
-        self.context_written = self.packet_written = self.loaded_read = False
+        self.context_written_at: Place | None = None
+        self.packet_written_at: Place | None = None
+        self.loaded_read_at: Place | None = None
+        self.verdict_at: Place | None = None
+        self._verdict_at: Place | None = None
+        self._relocated = relocated
+        self._at: Place = (0, 0)
         self.complete = True
         self._sections, self._passing, self._budget = sections, passing, budget
         self._unpack = struct.Struct(layout).unpack_from
@@ -147,6 +165,7 @@ class Flow:
                     states[index] = (registers, slots)
                     registers = list(registers)
                 opcode, fields, offset, immediate = unpack(code, index * 8)
+                here = self._at = (section.index, index)
                 low, high = fields & 0xF, fields >> 4
                 destination, source = (low, high) if self._little else (high, low)
                 kind = opcode & 7
@@ -157,6 +176,8 @@ class Flow:
                     self._load_immediate(section, index, destination, source, immediate, registers)
                     index += 1
                 elif kind in (_ALU, _ALU64):
+                    if destination == 0 and opcode & 0xF8 == 0xB0 and self._depth == 1 and immediate not in self._passing:
+                        self._verdict_at = self._verdict_at or here
                     registers[destination] = self._compute(opcode, registers[destination], registers[source], offset, immediate)
                 elif kind == _LDX:
                     registers[destination] = self._load(opcode, source, registers[source], offset, slots)
@@ -167,6 +188,8 @@ class Flow:
                     slots = self._call(section, index, source, immediate, registers, slots)
                 elif opcode == _EXIT:
                     result |= registers[0]
+                    if self._depth == 1 and registers[0] & ~PASS:
+                        self.verdict_at = self._verdict_at or here
                     break
                 elif opcode in (_JA, _JA32):
                     index += immediate if opcode == _JA32 else offset
@@ -196,14 +219,14 @@ class Flow:
             self._function(target.section, (target.byte_offset + immediate) // 8, (POINTER,) * 5)
         (high,) = struct.unpack_from("<i" if self._little else ">i", section.code.ljust(index * 8 + 16, b"\0"), index * 8 + 12)
         is_small = high == (-1 if immediate < 0 else 0)
-        number = self._constant(immediate) if is_small else UNKNOWN
+        number = self._constant(immediate) if is_small and self._at not in self._relocated else UNKNOWN
         registers[destination] = POINTER if target is not None or source else number
 
     def _compute(self, opcode: int, left: int, right: int, offset: int, immediate: int) -> int:
         operation, by_register = opcode & 0xF0, opcode & 8
         if operation == 0xB0:  # a move; with an offset it extends a sign, or changes the address space
             if not by_register:
-                return self._constant(immediate)
+                return UNKNOWN if self._at in self._relocated else self._constant(immediate)
             return UNKNOWN if offset else right
         operand = right if by_register else 0
         if operation == 0x00:
@@ -218,9 +241,9 @@ class Flow:
 
     def _load(self, opcode: int, source: int, base: int, offset: int, slots: Slots) -> int:
         if source == _FRAME_POINTER:
-            return slots.get(offset, UNKNOWN) if opcode & 0xF8 == _DW_MEM else UNKNOWN
+            return UNKNOWN if self._at in self._relocated else slots.get(offset, UNKNOWN) if opcode & 0xF8 == _DW_MEM else UNKNOWN
         if base & LOADED:
-            self.loaded_read = True
+            self.loaded_read_at = self.loaded_read_at or self._at
         if base & CONTEXT:
             return LOADED if base == CONTEXT else LOADED | UNKNOWN
         return UNKNOWN
@@ -241,16 +264,18 @@ class Flow:
             registers[destination] = self._load(opcode & 0x18, source, value, offset, {})
             return slots
         base = registers[destination]
-        if destination == _FRAME_POINTER:
+        if destination == _FRAME_POINTER and self._at in self._relocated:
+            slots = {}
+        elif destination == _FRAME_POINTER:
             slots = {at: held for at, held in slots.items() if abs(at - offset) >= 8}
             if opcode & 0xF8 == _DW_MEM and not is_atomic and -_STACK_SIZE_BYTES <= offset < 0:
                 slots[offset] = value
         elif base & STACK:
             slots = {}
         if base & CONTEXT:
-            self.context_written = True
+            self.context_written_at = self.context_written_at or self._at
         if base & (LOADED | UNKNOWN):
-            self.packet_written = True
+            self.packet_written_at = self.packet_written_at or self._at
         if is_atomic and immediate & _ATOMIC_FETCH:
             registers[0 if immediate == _CMPXCHG else source] = UNKNOWN
         return slots
@@ -260,6 +285,8 @@ class Flow:
         result = UNKNOWN
         if target is not None and not target.section:
             result = POINTER  # of a kfunc, if it is used as one
+            if any(each & LOADED for each in registers[1:6]):  # it may write through any pointer that it is given
+                self.packet_written_at = self.packet_written_at or self._at
             if target.name == "bpf_throw":
                 self.passes = False
         elif source == _PSEUDO_CALL:
@@ -274,6 +301,8 @@ class Flow:
                 result = POINTER
             if immediate in _TAKE_CALLBACKS:
                 slots = {}
+            if immediate == _FIB_LOOKUP and registers[2] & (LOADED | UNKNOWN):
+                self.packet_written_at = self.packet_written_at or self._at
         registers[:6] = [result, *[UNKNOWN] * 5]
         return slots
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ecli_runtime.libbpf.object import LoadedObject, OpenMap
     from ecli_runtime.session import Session
     from ecli_runtime.stream import Source
-    from ecli_schemas.model import Json, MapSpec, Option, Package
+    from ecli_schemas.model import Json, MapBehaviour, MapSpec, Option, Package
 
 DEFAULT_LATENCY_MS = 2.0
 
@@ -116,6 +116,10 @@ class OpenSession:
 
         return make_sources(self.package, self._object, self._maps, self.raw, self.interval_ms)
 
+    def map_names(self) -> list[str]:
+        """Return the names of the maps."""
+        return [each.name for each in self._object.maps]
+
     def iterators(self) -> list[str]:
         """Return the names of the iterators, each of which writes lines of text."""
         return [program.name for program in self._object.programs if program.is_iterator]
@@ -188,6 +192,12 @@ class OpenSession:
         from ecli_runtime.ring_sizes import set_ring_sizes
 
         return set_ring_sizes(self._object.maps, sizes, self.page_counts)
+
+    def map_behaviours(self) -> list[MapBehaviour]:
+        """Return what is known of the maps as they will be made: with the sizes that were set."""
+        from ecli_runtime.behaviour import map_behaviour
+
+        return [map_behaviour(each) for each in self._object.maps]
 
     def load(self, attach: AttachOptions | None = None) -> LoadingSession:
         """Begin to load, on a thread of its own. This object is used up: nothing can be set any more.

@@ -41,7 +41,7 @@ from ecli_runtime.recording_format import (
     parse_header,
     stack_digest,
 )
-from ecli_runtime.stream import REASONS, Samples, Stats, TextLines
+from ecli_runtime.stream import HANDLER_REASONS, REASONS, Samples, Stats, TextLines
 from ecli_schemas.record import Record
 
 TYPE_CHECKING = False
@@ -179,9 +179,11 @@ class Recorder:
 
         Args:
             map_name: Name of the map.
-            why: One of :data:`~ecli_runtime.stream.REASONS`.
+            why: One of :data:`~ecli_runtime.stream.REASONS`. What is lost in event handlers is in the recording, and not noted.
             count: How many, on top of what was noted before.
         """
+        if why in HANDLER_REASONS:
+            return
         self._put_loss((self._source_numbers[map_name], REASONS.index(why)), min(count, _MAX_COUNT))
 
     def _put_loss(self, known_by: tuple[int, int], count: int) -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ecli_runtime.attach import Plan as AttachPlan
     from ecli_runtime.attach.alternatives import Served
     from ecli_runtime.globals import Global
-    from ecli_runtime.libbpf.object import LoadedObject
+    from ecli_runtime.libbpf.object import LoadedMap, LoadedObject
     from ecli_runtime.live import LiveGlobals
     from ecli_runtime.read.event_stacks import EventStackReader
     from ecli_runtime.read.perfbuf import PerfBuffer
@@ -363,6 +363,11 @@ class Session:
     def _stats_of_sampled(self, sampler: Sampler) -> MapStats:
         name = sampler.source.name
         return MapStats(name, sampler.received, 0, 0, self.filtered.get(name, 0), (), 0.0, 0)
+
+    @property
+    def maps(self) -> Mapping[str, LoadedMap]:
+        """The maps of the object, by their names; they are the session's."""
+        return self._maps
 
     def program_fds(self) -> dict[str, int]:
         """Return the descriptors of the programs that were attached, by their names; they are the session's."""

@@ -10,7 +10,7 @@ from ecli_schemas.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import TypeAlias
+    from typing import Literal, TypeAlias
 
     from ecli_runtime.btf import Btf
     from ecli_runtime.decode.stacks import Stacks
@@ -170,12 +170,18 @@ class Readings:
 
 
 class TextLines:
-    """Lines of text that an iterator wrote, without their ends."""
+    """Lines of text that an iterator or an event handler wrote, without their ends.
 
-    __slots__ = ("lines", "source")
+    Args:
+        source: What stands for it, with its name.
+        lines: The lines.
+        role: What it is: a ``program`` or a ``handler``.
+    """
 
-    def __init__(self, source: Source, lines: Sequence[str]) -> None:
-        self.source, self.lines = source, lines
+    __slots__ = ("lines", "role", "source")
+
+    def __init__(self, source: Source, lines: Sequence[str], role: Literal["program", "handler"] = "program") -> None:
+        self.source, self.lines, self.role = source, lines, role
 
 
 def event_count(chunk: Chunk) -> int:
@@ -189,7 +195,9 @@ def event_count(chunk: Chunk) -> int:
 RING_BUFFER_FULL, PERF_BUFFER_FULL, NOT_SENT = "ring buffer full", "perf buffer full", "could not be sent"
 OUTPUT_SLOW = "output too slow"  # the buffer was full while standard output was waited for
 NOT_DECODED = "not decoded"
+HANDLER_TRAPPED, HANDLER_FULL, HANDLER_INVALID = "handler trapped", "handler emitted too much", "handler emitted no valid event"
 REASONS = (RING_BUFFER_FULL, PERF_BUFFER_FULL, NOT_SENT, NOT_DECODED, OUTPUT_SLOW)  # recordings have the index
+HANDLER_REASONS = (HANDLER_TRAPPED, HANDLER_FULL, HANDLER_INVALID)
 
 
 class MapStats(Record):

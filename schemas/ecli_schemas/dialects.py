@@ -40,6 +40,7 @@ from .model import (
     Sample,
     StackTrace,
     Tag,
+    WasmLimits,
 )
 from .wording import expected
 
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from .model import Json
 
 MAX_OBJECT_SIZE_BYTES = 64 << 20  # objects of real tools have less than 1 MiB
+MAX_MODULE_SIZE_BYTES = 32 << 20  # of a Wasm module; those of handlers have some kilobytes
 MAX_DOCUMENT_SIZE_BYTES = 128 << 20  # holds the largest object even if zlib cannot make it smaller
 MAX_EXACT_INTEGER = 2**53 - 1  # JSON numbers are doubles for most readers (RFC 7493, section 2.2)
 MAX_NAME_LENGTH = 511  # KSYM_NAME_LEN - 1, which bounds BTF names too (kernel/bpf/btf.c, __btf_name_valid)
@@ -179,6 +181,10 @@ def _ecli(**parts: Any) -> dict[str, Any]:
     for index, name in enumerate(maps):
         if name in maps[:index]:
             raise Mismatch("the map has another export already; one export lists all its types", f".exports[{index}]")
+    modules = [module["name"] for module in parts.get("wasm", ())]
+    for index, name in enumerate(modules):
+        if name in modules[:index]:
+            raise Mismatch("the module's name is that of another one", f".wasm[{index}].name")
     _refuse_shared(parts.get("hooks", ()))
     doc = {key: parts.pop(key) for key in ("version", "description", "license", "homepage") if key in parts}
     return {"doc": doc, **parts}
@@ -484,6 +490,30 @@ _OBJECT_SIZE = integer(f"bytes (integer from 1 to {MAX_OBJECT_SIZE_BYTES})", 1, 
 _OBJECT: Check[dict[str, Any]] = record(
     "an object for a machine (an object)", dict, required("bpf_object", _BASE64), required("bpf_object_size", _OBJECT_SIZE)
 )
+_LIMIT = integer(f"a limit (integer from 1 to {MAX_EXACT_INTEGER})", 1, MAX_EXACT_INTEGER)
+_U31 = integer("a limit (integer from 1 to 2147483647)", 1, 2**31 - 1)
+_WASM: Check[dict[str, Any]] = record(
+    "a Wasm module (an object)",
+    dict,
+    required("name", _NAME),
+    required("module", _BASE64),
+    required("module_size", integer(f"bytes (integer from 1 to {MAX_MODULE_SIZE_BYTES})", 1, MAX_MODULE_SIZE_BYTES)),
+    optional("kind", one_of("handler")),
+    optional("writes", list_of("names", _NAME)),
+    optional("wasi", _FLAG),
+    optional(
+        "limits",
+        record(
+            "an object with limits",
+            WasmLimits,
+            optional("memory", _U31, "memory_bytes"),
+            optional("stack", _U31, "stack_bytes"),
+            optional("batch_ms", _U31),
+            optional("fuel", _LIMIT),
+            optional("emitted", _U31, "emitted_bytes"),
+        ),
+    ),
+)
 _KERNEL_BTF = record(
     "BTF of kernels (an object)",
     KernelBtf,
@@ -512,6 +542,7 @@ _ECLI = record(
     optional("results", mapping_of("an object with global variables", _SAMPLE)),
     optional("hooks", list_of("hooks", _HOOK)),
     optional("behaviour", _BEHAVIOUR),
+    optional("wasm", list_of("Wasm modules", _WASM)),
     optional(
         "build",
         record("an object with tools and sources", Build, optional("tools", _TEXTS), optional("sources", _TEXTS)),

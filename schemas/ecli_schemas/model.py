@@ -334,6 +334,49 @@ class Behaviour(Record):
         return READING_FACTS.issuperset(self.facts)
 
 
+class WasmLimits(Record):
+    """What a Wasm module may use; ``None`` where the default is meant.
+
+    Attributes:
+        memory_bytes: Its memory.
+        stack_bytes: Stack of its functions.
+        batch_ms: Milliseconds for one batch of events, rounded up to tenths of a second.
+        fuel: Instructions, roughly, for each event and each other call.
+        emitted_bytes: What it may emit in one batch.
+    """
+
+    memory_bytes: int | None = None
+    stack_bytes: int | None = None
+    batch_ms: int | None = None
+    fuel: int | None = None
+    emitted_bytes: int | None = None
+
+    def over(self, other: WasmLimits) -> WasmLimits:
+        """Return these where they say something, else another's."""
+        chosen = {name: getattr(self, name) for name in self._fields}
+        return other.replace(**{name: value for name, value in chosen.items() if value is not None})
+
+
+class WasmModule(Record):
+    """A Wasm module that belongs to a package.
+
+    Attributes:
+        name: What people call it.
+        code: The module. It may be hostile: only its size was checked.
+        kind: ``handler``: the package's events pass through it.
+        writes: Names of the maps that it may change, by the author's word; those that it names in imports it may read.
+        wasi: It is given what of WASI cannot touch the machine.
+        limits: What it may use.
+    """
+
+    name: str
+    code: bytes
+    kind: Literal["handler"] = "handler"
+    writes: tuple[str, ...] = ()
+    wasi: bool = False
+    limits: WasmLimits = WasmLimits()
+
+
 class Package(Record):
     """A package: inert, checked data.
 
@@ -350,6 +393,7 @@ class Package(Record):
         hooks: Whose programs are alternatives. No program is in two of them; those in none are always attached.
         behaviour: What the package says that its object can do; a claim until it is compared with the object. ``None``: it
             says nothing.
+        wasm: Modules, in the order in which events pass through them.
         format: Version of our own format; ``None`` for a package in upstream's dialect.
         upstream_version: What upstream's compiler recorded about itself, or empty.
     """
@@ -371,6 +415,7 @@ class Package(Record):
     kernel_btf: tuple[KernelBtf, ...] = ()
     hooks: tuple[Hook, ...] = ()
     behaviour: Behaviour | None = None
+    wasm: tuple[WasmModule, ...] = ()
     build: Build | None = None
     format: int | None = None
     upstream_version: str = ""

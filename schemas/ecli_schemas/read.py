@@ -14,7 +14,7 @@ from .checks import Mismatch
 from .dialects import MAX_DOCUMENT_SIZE_BYTES, MAX_EXACT_INTEGER, MAX_OBJECT_SIZE_BYTES, METADATA, OURS, UPSTREAM
 from .errors import PackageError, PackageVersionError
 from .json_reader import loads
-from .model import FORMAT_VERSION, Package
+from .model import FORMAT_VERSION, Package, WasmModule
 from .wording import expected, shown
 
 TYPE_CHECKING = False
@@ -64,7 +64,8 @@ def read_package(data: bytes | str, *, object: bytes | None = None) -> Package: 
     if object is None:
         object = _inflate("$", fields)  # noqa: A001
     objects = {machine: _inflate(f"$.ecli.objects.{machine}", part) for machine, part in fields.pop("objects", {}).items()}
-    return Package(object=object, objects=objects, **fields)
+    wasm = tuple([_module(f"$.ecli.wasm[{index}]", part) for index, part in enumerate(fields.pop("wasm", ()))])
+    return Package(object=object, objects=objects, wasm=wasm, **fields)
 
 
 # --- from bytes to JSON values ---
@@ -193,17 +194,36 @@ def _more_problems(document: Json, path: str) -> str:
 
 
 def _inflate(path: str, holder: dict[str, Any]) -> bytes:
-    """Return the ELF object that two keys hold, and take them out.
+    """Return the ELF object that two keys hold, and take them out."""
+    data = _unpack(f"{path}.bpf_object", holder.pop("bpf_object"), holder.pop("bpf_object_size"), "object", "bpf_object_size")
+    _check_elf(data, f"{path}.bpf_object")
+    return data
 
-    ``bpf_object`` is base64 (RFC 4648, strict) of a zlib stream (RFC 1950) of exactly ``bpf_object_size`` bytes.
+
+def _module(path: str, part: dict[str, Any]) -> WasmModule:
+    """Return the Wasm module that an object holds."""
+    path = f"{path}.module"
+    code = _unpack(path, part.pop("module"), part.pop("module_size"), "module", "module_size")
+    if not code.startswith(b"\0asm"):
+        raise PackageError(f"the module is not WebAssembly; it begins with {code[:4].hex(' ')}", path, _DAMAGED)
+    return WasmModule(code=code, **part)
+
+
+def _unpack(path: str, text: str, size_bytes: int, what: str, size_key: str) -> bytes:
+    """Return what ``text`` holds: base64 (RFC 4648, strict) of a zlib stream (RFC 1950) of exactly that many bytes.
+
+    Args:
+        path: Of the text.
+        text: The text.
+        size_bytes: How many.
+        what: Word for what it holds.
+        size_key: Key that says how many.
     """
-    size_bytes: int = holder.pop("bpf_object_size")
-    path = f"{path}.bpf_object"
 
     def refuse(message: str) -> NoReturn:
         raise PackageError(message, path, _DAMAGED)
 
-    compressed = _from_base64(holder.pop("bpf_object"), refuse)
+    compressed = _from_base64(text, refuse)
     inflator = zlib.decompressobj()
     try:
         data = inflator.decompress(compressed, size_bytes + 1)  # a bomb ends here, one byte too late
@@ -211,14 +231,13 @@ def _inflate(path: str, holder: dict[str, Any]) -> bytes:
         reason = str(error).rpartition(": ")[2]
         raise PackageError(f"corrupt zlib stream ({reason})", path, _DAMAGED) from error
     if len(data) > size_bytes:
-        refuse(f"size mismatch: bpf_object_size says {size_bytes} bytes, the object has more")
+        refuse(f"size mismatch: {size_key} says {size_bytes} bytes, the {what} has more")
     if not inflator.eof:
         refuse("truncated zlib stream")
     if inflator.unused_data:
         refuse(f"{len(inflator.unused_data)} bytes follow the end of the zlib stream")
     if len(data) != size_bytes:
-        refuse(f"size mismatch: bpf_object_size says {size_bytes} bytes, the object has {len(data)}")
-    _check_elf(data, path)
+        refuse(f"size mismatch: {size_key} says {size_bytes} bytes, the {what} has {len(data)}")
     return data
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Package,
         Sample,
         StackTrace,
+        WasmModule,
     )
 
 _AS_TEXT = "JSON carries integers up to 2^53-1 exactly (RFC 7493, section 2.2), and no lone surrogates; use text for others"
@@ -58,8 +59,11 @@ def write_package(package: Package) -> bytes:
 
 
 def _object(data: bytes) -> dict[str, Any]:
-    text = binascii.b2a_base64(zlib.compress(data, 9), newline=False).decode()
-    return {"bpf_object": text, "bpf_object_size": len(data)}
+    return {"bpf_object": _packed(data), "bpf_object_size": len(data)}
+
+
+def _packed(data: bytes) -> str:
+    return binascii.b2a_base64(zlib.compress(data, 9), newline=False).decode()
 
 
 def _filled(**parts: Any) -> dict[str, Any]:
@@ -229,6 +233,7 @@ def _ecli(package: Package) -> dict[str, Any]:
         results={name: _sample(sample) for name, sample in package.results.items()} or None,
         hooks=tuple(map(_hook, package.hooks)),
         behaviour=_behaviour(package.behaviour) if package.behaviour else None,
+        wasm=tuple(map(_wasm, package.wasm)),
         build=_build(package.build) if package.build else None,
     )
     return {"format": FORMAT_VERSION, "name": package.name, **parts}
@@ -295,6 +300,28 @@ def _behaviour(behaviour: Behaviour) -> dict[str, Any]:
         kfuncs=behaviour.kfuncs,
         facts=dict(behaviour.facts) or None,
     )
+
+
+def _wasm(module: WasmModule) -> dict[str, Any]:
+    limits = module.limits
+    return {
+        "name": module.name,
+        "kind": module.kind,
+        "module": _packed(module.code),
+        "module_size": len(module.code),
+        **_filled(
+            writes=module.writes,
+            wasi=module.wasi or None,
+            limits=_filled(
+                memory=limits.memory_bytes,
+                stack=limits.stack_bytes,
+                batch_ms=limits.batch_ms,
+                fuel=limits.fuel,
+                emitted=limits.emitted_bytes,
+            )
+            or None,
+        ),
+    }
 
 
 def _kernel_btf(of: KernelBtf) -> dict[str, Any]:

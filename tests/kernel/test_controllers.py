@@ -211,3 +211,16 @@ def test_what_it_is_can_be_seen_before_it_runs(ecli: Ecli, module: Path) -> None
     [found] = document["objects"]
     assert {"name": "on_exec", "type": "tracepoint", "section": "tp/sched/sched_process_exec"} in found["programs"]
     assert {"name": "perf", "type": "perf_event_array"} in found["maps"]
+
+
+def test_an_object_that_may_not_be_loaded_is_not(ecli: Ecli, module: Path) -> None:
+    policy = ecli.directory / "ecli-py" / "policy.toml"
+    policy.parent.mkdir()
+    policy.write_text('[limits]\nprogram_types = ["none"]\n')
+    limited = replace(ecli, environment={"XDG_CONFIG_HOME": str(ecli.directory)})
+    outcome = limited("run", module, "events", "execs")
+    assert outcome.status != 0
+    assert "is beyond the limits of " in outcome.stderr
+    assert "attached" not in outcome.stderr.replace("is attached at", "")
+    with ecli.start("run", "--allow", "all", module, "events", "execs") as running:
+        assert running.end().status == 0

@@ -17,6 +17,7 @@ BEFORE = {
     *("ecli_runtime.errors", "ecli_runtime.globals", "ecli_runtime.libbpf", "ecli_runtime.libbpf._ffi"),
     *("ecli_runtime.libbpf.log", "ecli_runtime.libbpf.object", "ecli_runtime.opening", "ecli_runtime.owned"),
     *("ecli_schemas", "ecli_schemas.checks", "ecli_schemas.dialects", "ecli_schemas.errors"),
+    "ecli_py.trust",  # is there a policy or a lock?
     *("ecli_schemas.json_reader", "ecli_schemas.model", "ecli_schemas.read", "ecli_schemas.record", "ecli_schemas.wording"),
 }
 # What is imported while it loads.
@@ -49,7 +50,7 @@ AFTERWARDS = {"ecli_runtime.counters"}
 TEXT = {"ecli_runtime.decode.names"}  # of users, errors and so on, in text only
 
 # Not among them: json, signal and threading, which bring re, enum, functools and collections.
-OTHERS = {"binascii", "ctypes", "encodings", "errno", "gc", "itertools", "mmap", "select", "struct", "types", "zlib"}
+OTHERS = {"binascii", "ctypes", "encodings", "errno", "gc", "itertools", "mmap", "pwd", "select", "struct", "types", "zlib"}
 
 
 @pytest.mark.parametrize(("option", "renderer"), [("--json", set()), ("--duration=50ms", TEXT)])

@@ -97,6 +97,22 @@ PROGRAMS: dict[str, tuple[str, set[str]]] = {
         {"modifies_packets"},
     ),
     "xdp that adjusts": (program("xdp", "bpf_xdp_adjust_head(ctx, 4); return XDP_PASS;", XDP), {"modifies_packets"}),
+    "xdp that has a packet written by a helper": (
+        packet("xdp", "bpf_fib_lookup(ctx, (void *)data, 64, 0); return XDP_PASS;").replace("data + 16", "data + 64"),
+        {"modifies_packets"},
+    ),
+    "xdp that looks up a route": (
+        program("xdp", "struct bpf_fib_lookup p = {}; bpf_fib_lookup(ctx, &p, sizeof(p), 0); return XDP_PASS;", XDP),
+        set(),
+    ),
+    "xdp that has a packet written by a kernel function": (
+        packet("xdp", "bpf_xdp_metadata_rx_timestamp(ctx, (void *)data); return XDP_PASS;"),
+        {"modifies_packets"},
+    ),
+    "xdp that asks for a timestamp": (
+        program("xdp", "__u64 at; bpf_xdp_metadata_rx_timestamp(ctx, &at); return XDP_PASS;", XDP),
+        set(),
+    ),
     "tc that drops": (program("tc", "return ctx->len > 99 ? 2 : 0;", SKB), {"drops_or_redirects_packets"}),
     "tc that looks": (program("tc", "return ctx->len > 99 ? 0 : -1;", SKB), set()),
     "tcx that writes": (packet("tcx/egress", "data[1] = 2; return 0;", SKB), {"modifies_packets"}),
@@ -138,6 +154,10 @@ SEC(".struct_ops") struct tcp_congestion_ops tool = { .undo_cwnd = (void *)undo,
     "unknown helper": (program(TP, "((int (*)(void))4000)(); return 0;"), {"other_effects"}),
     "kernel function": (
         program(TP, "return bpf_frobnicate(1);", before="extern int bpf_frobnicate(int) __ksym __weak;"),
+        {"other_effects"},
+    ),
+    "map of others": (
+        MAP.replace("__type(key", "__uint(pinning, LIBBPF_PIN_BY_NAME); __type(key") + program(TP, "return 0;"),
         {"other_effects"},
     ),
     "harmless kernel function": (
@@ -233,3 +253,19 @@ def test_maps_and_their_memory(look: Look) -> None:
     }
     hashed = maps["hash"]
     assert (hashed.key_size_bytes, hashed.value_size_bytes, hashed.max_entries) == (4, 8, 1000)
+
+
+# What libbpf writes into the code when it loads it: the compiler leaves the number there that its own types give, here XDP_PASS.
+RELOCATED = """
+enum verdict_of_kernel { FIRST, SECOND, THIRD };
+SEC("xdp") int run(struct xdp_md *ctx) { return bpf_core_enum_value(enum verdict_of_kernel, THIRD); }
+"""
+FIELD = """
+struct laid_out { __u16 first; char second; } __attribute__((preserve_access_index));
+SEC("xdp") int run(struct xdp_md *ctx) { return bpf_core_field_offset(struct laid_out, second); }
+"""
+
+
+@pytest.mark.parametrize("text", [RELOCATED, FIELD])
+def test_a_number_that_loading_changes_is_no_verdict_that_passes(look: Look, text: str) -> None:
+    assert set(look(text).facts) == {"drops_or_redirects_packets"}

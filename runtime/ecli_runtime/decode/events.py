@@ -22,7 +22,8 @@ class Event(dict):  # type: ignore[type-arg]
 
     A reading of a map has the keys ``key`` and ``value``; where it counts stack traces also ``kernel_stack`` and ``user_stack``:
     names of functions, the innermost first, ``None`` for a stack that was lost. Members of events that are stack traces have
-    these for values, too. A line of an iterator has ``program`` and ``line``.
+    these for values, too. A line of an iterator has ``program`` and ``line``, that of an event handler
+    ``handler`` and ``line``.
 
     Attributes:
         source: The map it came through, or the iterator.
@@ -52,7 +53,7 @@ class EventDecoder:
         """Yield the events of a chunk."""
         if isinstance(chunk, TextLines):
             for line in chunk.lines:
-                yield Event({"program": chunk.source.name, "line": line}, chunk.source, "")
+                yield Event({chunk.role: chunk.source.name, "line": line}, chunk.source, "")
         elif not isinstance(chunk, Samples):
             yield from self._readings(chunk)
         elif chunk.plan is None:

@@ -193,6 +193,7 @@ SIGNATURES: dict[str, Signature] = {
     "bpf_map__is_internal": Signature(c_bool, (pointer,)),
     "bpf_map__btf_key_type_id": Signature(c_uint32, (pointer,)),
     "bpf_map__btf_value_type_id": Signature(c_uint32, (pointer,)),
+    "bpf_map__pin_path": Signature(c_char_p, (pointer,)),  # NULL: it is not pinned
     "bpf_map__initial_value": Signature(pointer, (pointer, ctypes.POINTER(c_size_t))),  # NULL: has none
     "bpf_map__map_flags": Signature(c_uint32, (pointer,)),
     "bpf_map__set_map_flags": Signature(c_int, (pointer, c_uint32), check_ret),

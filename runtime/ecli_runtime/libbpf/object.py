@@ -97,6 +97,11 @@ def _type_name(name: bytes | None, number: int) -> str:
 class OpenMap(_Map):
     """A map before it is created. Owned by its object."""
 
+    @property
+    def is_shared(self) -> bool:
+        """It is the map that is pinned under its name, if there is one, and becomes it if not (``LIBBPF_PIN_BY_NAME``)."""
+        return lib.bpf_map__pin_path(self.handle) is not None
+
     def initial_value(self) -> memoryview | None:
         """Return the bytes that a data section will start with, writable and shared with libbpf, or ``None``.
 

@@ -53,8 +53,12 @@ HANDLER_LIMITS = Limits(memory_bytes=32 << 20, stack_bytes=256 << 10, batch_ms=1
 TICK_MS = 100
 
 
-def make_engine(limits: Limits) -> Any:
+def make_engine(limits: Limits, threads: bool = True) -> Any:
     """Return a ``wasmtime.Engine`` for one module: epochs, by which it is interrupted, are those of its engine.
+
+    Args:
+        limits: What the module may use.
+        threads: Large modules are compiled by several threads, which stay, with the capabilities of this one.
 
     Raises:
         UnsupportedFeatureError: There is no wasmtime.
@@ -70,6 +74,7 @@ def make_engine(limits: Limits) -> Any:
     config.wasm_multi_memory = True  # of the adapters
     config.wasm_threads = False  # memory that is shared could change while the host looks at it
     config.wasm_memory64 = False
+    config.parallel_compilation = threads
     config.memory_may_move = False  # a view of a memory stays valid when it grows
     return wasmtime.Engine(config)
 

@@ -84,7 +84,7 @@ def test_one_json_object(ecli: Ecli, small_package: Path) -> None:
     ((event,),) = [each["types"] for each in document["events"]]
     assert (event["role"], event["name"], event["size"]) == ("event", "evt", 24)
     assert document["behaviour"]["only_observes"] is True
-    assert (document["verified"], document["contradictions"], document["wasm"], document["build"]) == (True, [], None, None)
+    assert (document["verified"], document["contradictions"], document["wasm"], document["build"]) == (True, [], [], None)
 
 
 def test_what_the_package_says_of_itself(ecli: Ecli, tmp_path: Path, package: Package) -> None:

@@ -20,6 +20,7 @@ from ecli_runtime.stream import NOT_DECODED, RING_BUFFER_FULL, Readings, Samples
 from ecli_schemas.errors import EcliError
 from tests.btf_builder import BtfBuilder
 from tests.cli import Ecli, wait_until
+from tests.handler_modules import EMIT, handler
 from tests.imports import imported_by, others, ours
 from tests.recordings import STATS, as_version_1, blocks, make_chunks, make_info, record
 
@@ -214,3 +215,32 @@ def test_a_reading_in_parts_is_sorted_as_a_whole(ecli: Ecli, tmp_path: Path) -> 
     outcome = ecli("replay", "file", "--json", "--top", "2")
     assert outcome.status == 0, outcome.stderr
     assert [event["key"] for event in outcome.events] == [count - 1, count - 2, 1, 0]
+
+
+def test_events_pass_through_handlers(ecli: Ecli, recording: Path) -> None:
+    """One drops odd process ids, the next says how many events it was given."""
+    odd = handler("(if (local.get $type) (then (return (i32.const 0)))) (i32.and (i32.load (local.get $at)) (i32.const 1))")
+    more = """(global $count (mut i32) (i32.const 48))
+      (func (export "ecli_finish") (result i32)
+        (i32.store8 (i32.const 0) (global.get $count)) (call $emit (i32.const -1) (i32.const 0) (i32.const 1)))"""
+    count = handler(
+        "(if (i32.eqz (local.get $type)) (then (global.set $count (i32.add (global.get $count) (i32.const 1))))) (i32.const 0)",
+        EMIT,
+        more,
+    )
+    (ecli.directory / "odd.wasm").write_bytes(odd)
+    (ecli.directory / "count.wasm").write_bytes(count)
+    outcome = ecli("replay", recording, "--json", "--handler", "odd.wasm", "--handler", "count.wasm")
+    assert outcome.status == 0, outcome.stderr
+    assert [event["pid"] for event in outcome.events if "pid" in event] == [0, 2, 4, 0, 2, 4]
+    assert outcome.events[-1] == {"handler": "count", "line": "6"}
+    assert "\nhandler odd: " in outcome.stderr
+    assert re.match(r"\d+ of \d+ events, 0 lost", outcome.closing_line)
+    (ecli.directory / "trap.wasm").write_bytes(handler("unreachable"))
+    stopped = ecli("replay", recording, "--json", "--handler", "trap.wasm")
+    assert (stopped.status, stopped.stdout) == (1, "")
+    assert "error: handler trap trapped: " in stopped.stderr
+    (ecli.directory / "maps.wasm").write_bytes(
+        handler("(i32.const 0)", '(import "ecli.lookup" "events" (func (param i32 i32 i32 i32) (result i32)))')
+    )
+    ecli("replay", recording, "--handler", "maps.wasm").fails("handler maps asks for map events, which is not there")

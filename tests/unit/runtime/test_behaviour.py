@@ -91,6 +91,8 @@ def test_verdicts() -> None:
     assert not follow((ALU64_MOV, 0, 0, 0, 1), (EXIT, 0, 0, 0, 0)).passes
     both_ways = ((ALU64_MOV, 0, 0, 0, 2), (JEQ, 1, 0, 1, 0), (ALU64_MOV, 0, 0, 0, 1), (EXIT, 0, 0, 0, 0))
     assert not follow(*both_ways).passes
+    assert follow(*both_ways).verdict_at == (1, 2)  # where it is set
+    assert follow((ALU64_MOV_REGISTER, 0, 1, 0, 0), (EXIT, 0, 0, 0, 0)).verdict_at == (1, 1)  # or else where it is returned
     assert not follow((ALU64_MOV, 0, 0, 0, 2), (ADD, 0, 0, 0, 0), (EXIT, 0, 0, 0, 0)).passes
 
 
@@ -98,14 +100,14 @@ def test_verdicts() -> None:
 def test_stores_through_pointers(order: str) -> None:
     end = ((ALU64_MOV, 0, 0, 0, 2), (EXIT, 0, 0, 0, 0))
     to_stack = follow((STORE_IMMEDIATE, 10, 0, -8, 1), *end, order=order)
-    assert (to_stack.packet_written, to_stack.context_written) == (False, False)
-    assert follow((STORE_IMMEDIATE, 1, 0, 8, 1), *end, order=order).context_written
-    assert follow((LOAD_W, 2, 1, 0, 0), (STORE_IMMEDIATE, 2, 0, 0, 1), *end, order=order).packet_written
+    assert (to_stack.packet_written_at, to_stack.context_written_at) == (None, None)
+    assert follow((STORE_IMMEDIATE, 1, 0, 8, 1), *end, order=order).context_written_at == (1, 0)
+    assert follow((LOAD_W, 2, 1, 0, 0), (STORE_IMMEDIATE, 2, 0, 0, 1), *end, order=order).packet_written_at == (1, 1)
     spilled = ((LOAD_W, 2, 1, 0, 0), (STORE, 10, 2, -8, 0), (LOAD, 3, 10, -8, 0), (STORE_IMMEDIATE, 3, 0, 0, 1))
-    assert follow(*spilled, *end, order=order).packet_written
+    assert follow(*spilled, *end, order=order).packet_written_at == (1, 3)
     overwritten = (*spilled[:2], (STORE, 10, 10, -8, 0), *spilled[2:])
-    assert not follow(*overwritten, *end, order=order).packet_written
-    assert follow((LOAD, 2, 1, 0, 0), (LOAD, 3, 2, 16, 0), *end, order=order).loaded_read
+    assert follow(*overwritten, *end, order=order).packet_written_at is None
+    assert follow((LOAD, 2, 1, 0, 0), (LOAD, 3, 2, 16, 0), *end, order=order).loaded_read_at == (1, 1)
 
 
 def test_what_cannot_be_followed() -> None:

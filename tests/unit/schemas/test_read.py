@@ -74,7 +74,7 @@ def test_settings_and_texts() -> None:
 
 def test_unknown_keys_are_ignored() -> None:
     maps = [{"name": "m", "ident": "m", "pinning": {"by": "name"}}]
-    package = read_package(document(maps=maps, meta={"x": "\ud800"}, ecli={"format": 1, "name": "n", "wasm": 1}))
+    package = read_package(document(maps=maps, meta={"x": "\ud800"}, ecli={"format": 1, "name": "n", "later": 1}))
     assert package.maps == (MapSpec("m", "m"),)
 
 

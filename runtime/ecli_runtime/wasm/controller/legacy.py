@@ -6,6 +6,8 @@ dropped by a negative result is written to standard output, one event a line.
 
 from __future__ import annotations
 
+import os
+
 from ecli_runtime.errors import EcliError, WasmError
 from ecli_runtime.opening import OpenSession
 from ecli_runtime.wasm.errnos import EFAULT, EINVAL
@@ -139,6 +141,8 @@ class LegacyHost:
         if not 0 < size <= _PACKAGE_LIMIT_BYTES or len(self._opened) >= _PACKAGES_LIMIT:
             raise WasmError(f"the module's package has {size} bytes; {_PACKAGES_LIMIT} of 1 to {_PACKAGE_LIMIT_BYTES} are taken")
         package = read_package(self._memory.read(address, size).rstrip(b"\0"))
+        if self._loading.admit is not None:
+            self._loading.admit(package.object_for(os.uname().machine), package.object_name)
         self._opened.append(OpenSession(package, self._loading.kernel_btf, self._loading.token))
         return len(self._opened)
 

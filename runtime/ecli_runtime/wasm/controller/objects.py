@@ -29,11 +29,13 @@ class Loading(Record):
         attach: Where programs are attached.
         kernel_btf: File to take the kernel's BTF from instead of the running kernel's own.
         token: BPF file system that gives the right to load, where the process has it not.
+        admit: Called with each object and its name before it is loaded; raises EcliError if it may not be. ``None``: all may.
     """
 
     attach: AttachOptions = AttachOptions()
     kernel_btf: str | None = None
     token: str | None = None
+    admit: Callable[[bytes, str], None] | None = None
 
 
 class BpfObject:
@@ -150,6 +152,8 @@ class Objects:
         return self._last
 
     def _make(self, data: bytes) -> BpfObject:
+        if self._loading.admit is not None:
+            self._loading.admit(data, self._name)
         with OpenObject.open(data, self._name, self._loading.kernel_btf, self._loading.token) as opened:
             return BpfObject(opened.load())
 
