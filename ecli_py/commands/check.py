@@ -7,9 +7,9 @@ import os
 import sys
 
 from ecli_py import snapshots
-from ecli_py.parser import Parser
+from ecli_py.parser import Parser, add_fetch_options
 from ecli_py.report import UsageError, in_colour, printable, write_out
-from ecli_py.source import load_package
+from ecli_py.source import find_source, parse_package
 from ecli_runtime.attach.options import AttachOptions, parse_targets
 from ecli_runtime.portability.verdict import check_package
 
@@ -34,7 +34,7 @@ def main(words: list[str]) -> int:
         "needed. Checked are types, helpers, kernel functions, maps, kinds of programs, byte code and attach targets.",
         "Exit status: 0 if it runs on all of them, 1 if it fails on one.",
     )
-    parser.add_argument("package", metavar="PACKAGE", help="file, or - for standard input")
+    parser.add_argument("package", metavar="PACKAGE", help="file, URL, place in a registry, or - for standard input")
     parser.add_argument(
         "--against",
         metavar="SNAPSHOT",
@@ -55,8 +55,10 @@ def main(words: list[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object: `kernels`, a list of verdicts, and `runs`")
     parser.add_argument("-v", "--verbose", action="store_true", help="show the verdict on each program, and all reasons")
+    add_fetch_options(parser)
     arguments = parser.parse_args(words)
-    package = load_package(arguments.package)
+    source = find_source(arguments.package, offline=arguments.offline, insecure=arguments.insecure)
+    package = parse_package(source.data)
     options = AttachOptions(targets=parse_targets(arguments.attach), disabled=tuple(arguments.disable))
     values = dict(_pair(word) for word in arguments.set)
     fails = False
