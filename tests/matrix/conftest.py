@@ -62,7 +62,8 @@ def _run(name: str, packages: Path) -> Column:
     lines: list[dict[str, Any]] = [json.loads(line) for line in output.decode(errors="replace").split("\n")[:-1]]
     said = errors.decode(errors="replace").strip()
     trouble = "" if ended.status == 0 else f"status {ended.status}\n{said}\n{ended.console}"
-    return Column(name, lines[0] if lines else {}, {str(line["row"]): line for line in lines[1:]}, trouble)
+    snapshot = next((str(line["snapshot"]) for line in lines if "snapshot" in line), "")
+    return Column(name, lines[0] if lines else {}, {str(line["row"]): line for line in lines if "row" in line}, trouble, snapshot)
 
 
 @pytest.fixture(scope="session")

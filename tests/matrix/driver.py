@@ -1,4 +1,4 @@
-"""Runs the rows of the matrix in the running kernel, and writes a line of JSON about each.
+"""Runs the rows of the matrix in the running kernel, and writes a line of JSON about each; at the end what a snapshot has of it.
 
 The project's own command line runs each of them, in a process that is forked off and has it all imported already: under
 emulation a fresh interpreter takes a second to get there.
@@ -26,6 +26,8 @@ import ecli_py.output
 import ecli_py.tool
 import ecli_runtime
 from ecli_runtime.libbpf._ffi import lib
+from ecli_runtime.portability.capture import take_snapshot
+from ecli_runtime.portability.snapshot import write_snapshot
 from tests.matrix.rows import ROWS, Row
 from tests.matrix.triggers import Shop
 
@@ -176,6 +178,7 @@ def main() -> None:
                 words = [word.format(**places) if "{" in word else word for word in row.words]
                 run = ["run", str(packages / f"{row.package}.json"), "--json", *words]
                 print(json.dumps(run_row(row, run, Path(scratch), home)), flush=True)
+    print(json.dumps({"snapshot": write_snapshot(take_snapshot()).decode()}), flush=True)
 
 
 if __name__ == "__main__":

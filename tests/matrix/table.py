@@ -19,12 +19,14 @@ class Column:
         head: What it said of itself: ``release``, ``machine``, ``libbpf`` and ``digest``; empty if it did not get there.
         cells: Row → cell.
         trouble: Why it ended before its time; empty if it did not.
+        snapshot: What `ecli-py snapshot` says of its kernel; empty if it did not get there.
     """
 
     kernel: str
     head: dict[str, Any]
     cells: dict[str, dict[str, Any]]
     trouble: str = ""
+    snapshot: str = ""
 
 
 def table(columns: list[Column]) -> str:
