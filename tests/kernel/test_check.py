@@ -60,7 +60,7 @@ def reasons(verdict: Verdict) -> str:
 
 @pytest.mark.parametrize("name", CORPUS)
 def test_verdicts_on_the_corpus_are_what_happens(name: str) -> None:
-    words: list[str] = TARGETS.get(name, [])
+    words = list(TARGETS.get(name, ()))
     targets = [words[index + 1] for index, word in enumerate(words) if word == "--attach"]
     disabled = [words[index + 1] for index, word in enumerate(words) if word == "--disable"]
     options = AttachOptions(parse_targets(targets), tuple(disabled))
