@@ -20,7 +20,7 @@ import pytest
 
 from ecli_py.trust.minisign import SecretKey, generate
 from tests.cli import PATIENCE_S, Ecli
-from tests.serving import serving
+from tests.http_server import Server
 
 WRONG = ("--count", "none")
 ADMITTED = "--count"
@@ -67,8 +67,8 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path, small_package: Path) -> Iterator[Site]:
     (tmp_path / "site").mkdir()
-    with serving(tmp_path / "site") as url:
-        yield Site(tmp_path, url, small_package.read_bytes())
+    with Server(directory=tmp_path / "site") as server:
+        yield Site(tmp_path, server.url(""), small_package.read_bytes())
 
 
 def other(package: bytes) -> bytes:
