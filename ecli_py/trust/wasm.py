@@ -147,7 +147,7 @@ def confirm_handlers(name: str, modules: Sequence[WasmModule], guard: Guard, *, 
     """
     lines = [f"{each.name}: {line}" for each in modules for line in _asked_for(each)]
     if lines and _must_confirm(guard, allowed):
-        _confirm(f"{name} has Wasm event handlers, which ask, beyond what each has,", lines, guard, ask)
+        _confirm(f"{name} has Wasm event handlers, which ask for more than each has", lines, guard, ask)
 
 
 def _asked_for(module: WasmModule) -> Iterator[str]:
