@@ -272,17 +272,7 @@ def controller(tmp_path_factory: pytest.TempPathFactory, caches: dict[str, str])
     data = read_package((directory / "controller.json").read_bytes()).object
     (directory / "object.inc").write_text(",".join(map(str, data)))
     # Nothing in its name says what it is.
-    words = [
-        "cc",
-        "--target=wasm32-wasi",
-        "-O2",
-        "-s",
-        "-Wl,--export-table",
-        "-Wl,-z,stack-size=65536",
-        f"-I{directory}",
-        str(DATA / "controller" / "controller.c"),
-        "-o",
-        str(directory / "controller"),
-    ]
+    words = ["cc", "--target=wasm32-wasi", "-O2", "-s", "-Wl,--export-table", "-Wl,-z,stack-size=65536"]
+    words += [f"-I{directory}", str(DATA / "controller" / "controller.c"), "-o", str(directory / "controller")]
     subprocess.run([sys.executable, "-m", "ziglang", *words], check=True, env={**os.environ, **caches})
     return directory / "controller"

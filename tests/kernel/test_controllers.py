@@ -155,7 +155,7 @@ def test_a_duration(ecli: Ecli, controller: Path) -> None:
 def test_its_arguments_are_its_own(ecli: Ecli, controller: Path) -> None:
     outcome = ecli("run", controller, "arguments", "--json", "-h", "--", "")
     assert (outcome.status, outcome.stderr) == (0, "")
-    assert outcome.stdout.splitlines() == [str(module), "arguments", "--json", "-h", "--", ""]
+    assert outcome.stdout.splitlines() == [str(controller), "arguments", "--json", "-h", "--", ""]
 
 
 def test_its_status_is_the_status(ecli: Ecli, controller: Path) -> None:
