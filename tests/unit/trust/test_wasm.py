@@ -109,7 +109,7 @@ def test_a_controller_is_confirmed_too(site: Site) -> None:
     (site.ecli.directory / "mine").write_bytes(module)
     site.ecli("run", "mine").fails("allows no Wasm")
     site.policy('[wasm]\nmemory = "32K"\n')
-    site.ecli("run", "mine").fails("memory")
+    site.ecli("run", "mine").fails("exceeds memory limits", hint=False)
 
 
 # --- policies ---
