@@ -42,7 +42,7 @@ def test_a_package_of_upstream(ecli: Ecli, small_package: Path) -> None:
     for line in (
         "tiny",
         "package    of eunomia-bpf 0.3.4, 2.4 KiB",
-        "object   for any little-endian machine; 3.3 KiB",
+        "object     for any little-endian machine; 3.3 KiB",
         "  It only observes: it changes nothing outside of its own maps.",
         "  on_exec  tracepoint  tp/sched/sched_process_exec",
         "  --only_pid int, default 0",
