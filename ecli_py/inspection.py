@@ -68,6 +68,7 @@ class Inspection:
     ``wasm``            list: ``name``, ``kind``, ``size``, ``digest``, ``writes`` and ``wasi`` (what it is granted), ``limits``
                         (``null``: the default), ``asks`` (``null``: there is no wasmtime to read it with): ``reads``,
                         ``writes`` (maps), ``wasi`` (functions), ``memory`` in bytes; ``problem``: why it would not run
+    ``signature``       added by ``ecli-py inspect``: :func:`ecli_py.trust.described.describe_signature`
     ``build``           ``tools`` and ``sources``
     ==================  ============================================================================================
 
