@@ -27,7 +27,7 @@ quietly = said=$$($(1) 2>&1) || { printf '%s\n' "$$said"; exit 1; }
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help dev check static test run bench golden clean
+.PHONY: help dev check static test matrix run bench golden clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -81,6 +81,9 @@ check: static ## lint, types, layers, unit and property tests: before each commi
 
 test: static ## everything, as CI does it; as root, or the kernel's tests are skipped (ARGS='-k name -x' goes to pytest)
 	@$(BIN)/pytest $(ARGS); status=$$?; $(call give_back,$(CACHES)); exit $$status
+
+matrix: dev ## run all packages on Linux 5.10 to 7.2, amd64 and arm64, in QEMU (MATRIX=6.12,arm64/5.10: on these); as root
+	@ECLI_MATRIX=$(or $(MATRIX),all) $(BIN)/pytest tests/matrix $(ARGS); status=$$?; $(call give_back,build $(CACHES)); exit $$status
 
 run: ## show each program that starts, until Ctrl-C or for DURATION=5 seconds; as root
 	$(if $(filter-out 0,$(shell id -u)),$(error loading programs into the kernel needs root: sudo make run))

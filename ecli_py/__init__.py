@@ -46,6 +46,9 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
     grants: Sequence[str] = (),
     allow: Sequence[str] | None = None,
     allow_unsigned: bool = False,
+    allow_wasm: bool = False,
+    offline: bool = False,
+    insecure: bool = False,
 ) -> Tool:
     """Open a package, load it into the kernel and attach it.
 
@@ -75,6 +78,9 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
         allow: What the package may do, in the words of ``ecli-py run --allow``; ``None``: what policies say, or else anything if
             it is a file, and only observe if it is from another machine.
         allow_unsigned: Run a package of another machine that no trusted key has signed.
+        allow_wasm: Give the event handlers of such a package what they ask for, though nobody has confirmed it.
+        offline: Take a package that is not local from the cache, and ask nobody.
+        insecure: Ask a registry over plain HTTP, though it is on another machine.
 
     Returns:
         The tool at work. Close it, or use it in a ``with`` statement, to detach it. Capabilities are kept: they are the caller's.
@@ -85,6 +91,7 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
     """
     import os
 
+    from ecli_py.source import Admitting
     from ecli_py.tool import open_tool
 
     targets = None
@@ -112,7 +119,7 @@ def open(  # noqa: A001  the module's one verb, named as files are opened
         pin_path,
         choice,
         allow,
-        allow_unsigned,
+        Admitting(offline=offline, insecure=insecure, allow_unsigned=allow_unsigned, allow_wasm=allow_wasm),
     )
 
 

@@ -29,6 +29,8 @@ COMMANDS = {
     "btf": "take the types out of kernel images, for kernels that have none of their own",
     "schema": "print the JSON Schema of a package's events",
     "inspect": "show what a package is and what it can do",
+    "check": "tell whether a package runs on some kernels, with nothing loaded",
+    "snapshot": "write down what a kernel has, for check",
     "diff": "show what differs between two packages",
     "keygen": "make a key to sign packages with",
     "sign": "sign a package",

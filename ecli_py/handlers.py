@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ecli_py.arguments import Values
     from ecli_py.output import Output
     from ecli_py.tool import Tool
+    from ecli_py.trust.policy import WasmRights
     from ecli_runtime.stream import Source
     from ecli_runtime.wasm.handler.filter import Settings
     from ecli_runtime.wasm.handler.maps import MapAccess
@@ -120,30 +121,29 @@ def _milliseconds(text: str) -> int | None:
     return None
 
 
-def load_modules(package: Package | None, choice: Choice) -> list[HandlerModule]:
+def load_modules(package: Package | None, choice: Choice, rights: Sequence[WasmRights] = ()) -> list[HandlerModule]:
     """Return the handlers of a run, compiled, in the order in which events pass through them.
 
     Args:
         package: The package; ``None`` for a recording, which has none.
         choice: Which ones.
+        rights: What policies say of Wasm.
 
     Raises:
+        TrustError: A policy does not allow one, or what it asks for.
         WasmError: One is no handler, or asks for what it is not granted.
         EcliError: A file cannot be read.
         UnsupportedFeatureError: There is no wasmtime.
     """
-    from ecli_runtime.wasm.handler.module import HandlerModule
-
-    modules = []
+    modules: list[HandlerModule] = []
     own = package.wasm if package is not None and choice.of_package else ()
     if own and find_spec("wasmtime") is None:
         hint = "--no-wasm shows the events as they are" if not choice.files else ""
         raise UnsupportedFeatureError("an event handler", "the package wasmtime: pip install 'ecli-py[fast]'", hint=hint)
     for each in own:
         _check_limits(each, choice.limits)
-        module = HandlerModule(printable(each.name), each.code, choice.limits.over(each.limits))
-        check_grants(module, each, choice.grants)
-        modules.append(module)
+        modules.append(_load(printable(each.name), each.code, choice.limits.over(each.limits), rights))
+        check_grants(modules[-1], each, choice.grants)
     for path in choice.files:
         try:
             with open(path, "rb") as file:
@@ -151,10 +151,21 @@ def load_modules(package: Package | None, choice: Choice) -> list[HandlerModule]
         except OSError as error:
             raise EcliError(f"cannot read handler {path}: {error.strerror}", "check the path") from error
         name = printable(str(path).rpartition("/")[2].removesuffix(".wasm"))
-        module = HandlerModule(name, data, choice.limits)
-        check_grants(module, None, choice.grants)
-        modules.append(module)
+        modules.append(_load(name, data, choice.limits, rights))
+        check_grants(modules[-1], None, choice.grants)
     return modules
+
+
+def _load(name: str, code: bytes, limits: WasmLimits, rights: Sequence[WasmRights]) -> HandlerModule:
+    from ecli_runtime.wasm.handler.module import HandlerModule
+
+    if not rights:
+        return HandlerModule(name, code, limits)
+    from ecli_py.trust.wasm import check_handler, limit_handler
+
+    module = HandlerModule(name, code, limit_handler(name, limits, rights))
+    check_handler(name, module.asks.writes, bool(module.asks.wasi), rights)
+    return module
 
 
 def _check_limits(module: WasmModule, said: WasmLimits) -> None:

@@ -7,7 +7,7 @@ import sys
 from ecli_py.readings import MapLines
 from ecli_py.render.histogram import Look, are_counts, histogram
 from ecli_py.report import printable
-from ecli_runtime.decode.entries import find, short_names, with_short_names
+from ecli_runtime.decode.entries import find, padded, short_names, with_short_names
 from ecli_runtime.decode.lines import Style, make_program
 from ecli_runtime.decode.plan import flattened
 from ecli_runtime.decode.python import make_decoder
@@ -58,7 +58,13 @@ class HistogramLines(MapLines):
         return PythonLines(make_program(self._plan_of_titles, style))
 
     def block(self, rows: Sequence[bytes], limit: int) -> tuple[list[bytes], int]:
-        """Return the histograms of a reading, and how many there are."""
+        """Return the histograms of a reading, and how many there are; of several only those that count anything."""
+        all_rows, head = rows, padded(self.source.plans[0].size_bytes)
+        if len(rows) > 1:
+            rows = [row for row in rows if any(row[head:])]
+        empty = len(all_rows) - len(rows)
+        if empty and not rows:
+            return [printable(self.source.name).encode(), b"(no values)"], 0
         shown = list(rows if limit < 0 else rows[:limit])
         if not shown:
             return [], 0
@@ -79,4 +85,6 @@ class HistogramLines(MapLines):
             lines += [*([b""] if lines else []), title, *(line.encode() for line in drawn)]
         if len(rows) > len(shown):
             lines += [b"", b"... %d more" % (len(rows) - len(shown))]
+        if empty:
+            lines += [b"", b"... %d without values" % empty]
         return lines, len(shown)

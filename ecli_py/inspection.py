@@ -9,6 +9,7 @@ import sys
 from ecli_py.render.ctype import declaration, declaration_of_members
 from ecli_py.trust.allowances import words_for
 from ecli_runtime.behaviour import analyse_open, contradictions, undeclared_facts
+from ecli_runtime.decode.meaning import told, with_meanings
 from ecli_runtime.decode.plan import event_type_id, make_plan
 from ecli_runtime.decode.python import make_decoder
 from ecli_runtime.errors import BtfError, UnsupportedFeatureError, WasmError
@@ -57,7 +58,8 @@ class Inspection:
     ``options``         list: ``name`` (C variable), ``long``, ``short``, ``type``, ``section``, ``default``,
                         ``choices``, ``help``
     ``events``          list: ``map`` (or global variable), and ``types``: list of ``role`` (``event``, ``key``, ``value``,
-                        or ``variable``), ``name``, ``size``, ``c`` (definition as C text)
+                        or ``variable``), ``name``, ``size``, ``meanings`` (path of a member → what it stands for, by
+                        the author's word, its type or its name) and ``c`` (definition as C text)
     ``behaviour``       ``only_observes``, ``facts`` (name → what shows it), ``helpers``, ``kfuncs``, ``allow`` (words of
                         ``run --allow`` that it needs); of the object, or where it cannot be opened here what the
                         package says
@@ -66,6 +68,7 @@ class Inspection:
     ``wasm``            list: ``name``, ``kind``, ``size``, ``digest``, ``writes`` and ``wasi`` (what it is granted), ``limits``
                         (``null``: the default), ``asks`` (``null``: there is no wasmtime to read it with): ``reads``,
                         ``writes`` (maps), ``wasi`` (functions), ``memory`` in bytes; ``problem``: why it would not run
+    ``signature``       added by ``ecli-py inspect``: :func:`ecli_py.trust.described.describe_signature`
     ``build``           ``tools`` and ``sources``
     ==================  ============================================================================================
 
@@ -279,7 +282,7 @@ def _events(package: Package, opened: OpenObject) -> Iterator[dict[str, Any]]:
     samples = {spec.name for spec in package.maps if spec.sample}
     for each in opened.maps:
         if each.name in samples:
-            yield {"map": each.name, "types": _key_and_value(opened, each)}
+            yield {"map": each.name, "types": _key_and_value(opened, each, package.meanings.get(each.name, {}))}
         elif each.type in (MAP_TYPE_RINGBUF, MAP_TYPE_PERF_EVENT_ARRAY):
             types = own.get(each.name, shared)
             yield {"map": each.name, "types": [_event_type(opened, event_type) for event_type in types]}
@@ -288,9 +291,9 @@ def _events(package: Package, opened: OpenObject) -> Iterator[dict[str, Any]]:
             yield {"map": variable.name, "types": [_told(opened, "variable", variable.type_id)]}
 
 
-def _key_and_value(opened: OpenObject, each: OpenMap) -> list[dict[str, Any]]:
+def _key_and_value(opened: OpenObject, each: OpenMap, said: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
     ids = (("key", each.btf_key_type_id, each.key_size_bytes), ("value", each.btf_value_type_id, each.value_size_bytes))
-    return [_told(opened, role, type_id) if type_id else _untold(role, "", size) for role, type_id, size in ids]
+    return [_told(opened, role, type_id, said.get(role)) if type_id else _untold(role, "", size) for role, type_id, size in ids]
 
 
 def _event_type(opened: OpenObject, event_type: EventType) -> dict[str, Any]:
@@ -308,18 +311,19 @@ def _event_type(opened: OpenObject, event_type: EventType) -> dict[str, Any]:
         type_id = None
     if type_id is None:
         return _untold("event", event_type.name, event_type.size_bytes, "the object has no such type")
-    return _told(opened, "event", type_id)
+    return _told(opened, "event", type_id, event_type.meanings)
 
 
-def _told(opened: OpenObject, role: str, type_id: int) -> dict[str, Any]:
+def _told(opened: OpenObject, role: str, type_id: int, said: Mapping[str, str] | None = None) -> dict[str, Any]:
     btf = opened.btf
     try:
         name, size = getattr(btf.type(type_id), "name", ""), btf.size_bytes(type_id)
-        return {"role": role, "name": name, "size": size, "c": declaration(btf, type_id)}
+        meanings = told(with_meanings(make_plan(btf, type_id), said))
+        return {"role": role, "name": name, "size": size, "meanings": meanings, "c": declaration(btf, type_id, meanings)}
     except BtfError as error:
         return _untold(role, "", None, str(error))
 
 
 def _untold(role: str, name: str, size: int | None, reason: str = "") -> dict[str, Any]:
     """Return a type whose definition cannot be shown; a reason takes its place as a comment."""
-    return {"role": role, "name": name, "size": size, "c": f"// {reason}\n" if reason else ""}
+    return {"role": role, "name": name, "size": size, "meanings": {}, "c": f"// {reason}\n" if reason else ""}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from ecli_py.module_objects import find_objects, objects_text
+from ecli_py.render.inspection import signature_text
 from ecli_py.render.plain import columns, one_line, size_text
 from ecli_runtime.wasm.kinds import Kind, kind_of
 from ecli_runtime.wasm.limits import CONTROLLER_LIMITS, compile_module, make_engine
@@ -66,6 +67,7 @@ def module_text(document: dict[str, Any], path: str) -> str:
     rows = [
         ("module", f"WebAssembly, {size_text(document['file']['size'])}"),
         ("digest", document["file"]["digest"]),
+        *([("signature", one_line(signature_text(document["signature"])))] if "signature" in document else []),
         ("use", one_line(use.format(path))),
     ]
     asks = document["asks"]

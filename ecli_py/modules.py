@@ -11,6 +11,7 @@ from threading import Timer
 from ecli_py.report import UsageError, report, warn, write_out
 from ecli_runtime.errors import EcliError, WasmTrapError
 from ecli_runtime.wasm.controller.session import Controller, Surroundings
+from ecli_runtime.wasm.limits import CONTROLLER_LIMITS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _STATUS_TRAP = 70  # EX_SOFTWARE of sysexits.h
 
 
-def run_module(data: bytes, words: list[str], loading: Loading, duration_s: float | None) -> int:
+def run_module(data: bytes, words: list[str], loading: Loading, duration_s: float | None, memory_bytes: int | None) -> int:
     """Run a module and return its exit status; 70: it trapped.
 
     Args:
@@ -29,6 +30,7 @@ def run_module(data: bytes, words: list[str], loading: Loading, duration_s: floa
         words: Its command line, with its own name.
         loading: How its objects are loaded, and their programs attached.
         duration_s: Seconds after which it is asked to end.
+        memory_bytes: The most that it may have, if that is less than the default.
 
     Raises:
         EcliError: It is no module that can be run.
@@ -36,7 +38,10 @@ def run_module(data: bytes, words: list[str], loading: Loading, duration_s: floa
     """
     gc.enable()
     surroundings = Surroundings(words, _write, report, _say_attached, stdin=0)
-    with Controller(data, surroundings, loading) as module:
+    limits = CONTROLLER_LIMITS
+    if memory_bytes is not None:
+        limits = limits.replace(memory_bytes=min(memory_bytes, limits.memory_bytes))
+    with Controller(data, surroundings, loading, limits) as module:
         _Signals(module)
         timer = None if duration_s is None else Timer(duration_s, module.stop)
         if timer is not None:

@@ -11,15 +11,18 @@ import sys
 from ecli_py.trust import is_guarded, policy_paths
 from ecli_schemas.errors import EcliError, PackageError
 from ecli_schemas.read import MAX_DOCUMENT_SIZE_BYTES, read_package
+from ecli_schemas.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from typing import Protocol
 
+    from ecli_py.fetch import Fetched
     from ecli_py.trust.guard import Guard
+    from ecli_py.trust.policy import WasmRights
     from ecli_runtime.opening import OpenSession
-    from ecli_schemas.model import MapBehaviour, Package
+    from ecli_schemas.model import MapBehaviour, Package, WasmModule
 
     class Admission(Protocol):
         """Raises TrustError if an object may not be loaded."""
@@ -33,6 +36,26 @@ _TAR_MAGIC = slice(257, 262)
 _KERNEL_BTF = "/sys/kernel/btf/vmlinux"
 
 
+class Admitting(Record):
+    """How a package is fetched to be run, and what the user says of it.
+
+    Attributes:
+        offline: What is remote comes from the cache.
+        insecure: Registries on other machines may be asked over plain HTTP.
+        allow_unsigned: Take a package of another machine that nobody here trusts has signed.
+        allow_wasm: Its Wasm may have what it asks for.
+        ask: Ask on the terminal, if there is one, where these do not say it.
+        later: Only warn that nobody has signed it, until :meth:`Source.admission` or :meth:`Source.admit` is called.
+    """
+
+    offline: bool = False
+    insecure: bool = False
+    allow_unsigned: bool = False
+    allow_wasm: bool = False
+    ask: bool = False
+    later: bool = False
+
+
 class Source:
     """What a reference stands for.
 
@@ -41,11 +64,15 @@ class Source:
         kernel_btf: File with the running kernel's types, from an archive that has them; ``None``: the kernel has its own, or
             nobody has them. It lasts as long as this process.
         guard: What must still be asked before it runs; ``None``: nothing.
+        how: What the user says of it.
+        fetched: What was fetched, as it is published; ``None``: a local file, read as it is.
     """
 
     def __init__(self, data: bytes, kernel_btf: str | None = None) -> None:
         self.data, self.kernel_btf = data, kernel_btf
         self.guard: Guard | None = None
+        self.how = Admitting()
+        self.fetched: Fetched | None = None
 
     def admit(self, name: str, opened: OpenSession, allow: str | Iterable[str] | None) -> None:
         """Return if the package may do what its object for this machine can do; nothing of it has been loaded yet.
@@ -66,7 +93,9 @@ class Source:
 
     def admission(self, name: str, allow: str | Iterable[str] | None) -> Admission | None:
         """Return what raises if an object may not be loaded, ``None`` if any may; arguments and errors as :meth:`admit`."""
-        if self.guard is None and allow is None:
+        if self.guard is not None:
+            self.guard.admit()
+        elif allow is None:
             return None
         from ecli_py.trust.admit import Terms, admit_behaviour
         from ecli_py.trust.allowances import parse_allowance
@@ -78,6 +107,37 @@ class Source:
             admit_behaviour(name, elf, object_name, terms, words, maps)
 
         return check
+
+    @property
+    def wasm_rights(self) -> tuple[WasmRights, ...]:
+        """What policies say of Wasm modules."""
+        return () if self.guard is None else self.guard.terms.wasm
+
+    def confirm_handlers(self, name: str, modules: Sequence[WasmModule]) -> None:
+        """Return if the package's event handlers may have what they ask for; :meth:`admit` comes before.
+
+        Raises:
+            TrustError: They may not.
+        """
+        if self.guard is not None and modules:
+            from ecli_py.trust.wasm import confirm_handlers
+
+            confirm_handlers(name, modules, self.guard, allowed=self.how.allow_wasm, ask=self.how.ask)
+
+    def admit_controller(self, name: str) -> int | None:
+        """Return the memory in bytes that this module may have, which drives eBPF itself; ``None``: what it has by default.
+
+        Raises:
+            TrustError: It may not run.
+            EcliError: It is no module.
+        """
+        if self.guard is None:
+            return None
+        from ecli_py.trust.wasm import admit_controller, confirm_controller
+
+        most = admit_controller(name, self.data, self.wasm_rights)
+        confirm_controller(name, self.data, self.guard, allowed=self.how.allow_wasm, ask=self.how.ask)
+        return most
 
 
 def find_source(reference: str | os.PathLike[str], *, offline: bool = False, insecure: bool = False) -> Source:
@@ -97,26 +157,19 @@ def find_source(reference: str | os.PathLike[str], *, offline: bool = False, ins
         from ecli_py.fetch import FetchOptions
         from ecli_py.trust.guard import look_up
 
-        data = look_up(name, FetchOptions(offline=offline, insecure=insecure)).content
+        fetched = look_up(name, FetchOptions(offline=offline, insecure=insecure))
+        source = unpack(fetched.content, name)
+        source.fetched = fetched
+        return source
     return unpack(data, name)
 
 
-def find_source_to_run(
-    reference: str | os.PathLike[str],
-    *,
-    offline: bool = False,
-    insecure: bool = False,
-    allow_unsigned: bool = False,
-    ask: bool = False,
-) -> Source:
+def find_source_to_run(reference: str | os.PathLike[str], how: Admitting) -> Source:
     """Return what a reference stands for, if it is what a lock pins, and signed as policies want it.
 
     Args:
         reference: As :func:`find_source`.
-        offline: As :func:`find_source`.
-        insecure: As :func:`find_source`.
-        allow_unsigned: Take a package of another machine that nobody here trusts has signed.
-        ask: Ask on the terminal, if there is one, whether to take it.
+        how: What the user says.
 
     Raises:
         EcliError: It cannot be had, or must not run.
@@ -128,9 +181,10 @@ def find_source_to_run(
     from ecli_py.fetch import FetchOptions
     from ecli_py.trust.guard import Guard
 
-    guard = Guard(name, FetchOptions(offline=offline, insecure=insecure), allow_unsigned=allow_unsigned, ask=ask)
+    options = FetchOptions(offline=how.offline, insecure=how.insecure)
+    guard = Guard(name, options, allow_unsigned=how.allow_unsigned, ask=how.ask, later=how.later)
     source = unpack(guard.fetched.content, name)
-    source.guard = guard
+    source.guard, source.how = guard, how
     return source
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ecli_py.handlers import Choice
+    from ecli_py.source import Admitting
     from ecli_runtime.attach.alternatives import Served
     from ecli_runtime.attach.options import AttachOptions
     from ecli_runtime.decode.events import Event
@@ -316,14 +317,14 @@ def open_tool(
     pin: str | None,
     choice: Choice | None,
     allow: Sequence[str] | None,
-    allow_unsigned: bool,
+    how: Admitting,
 ) -> Tool:
     """Open a package, set its options, load and attach it; see :func:`ecli_py.open`."""
     if pin is not None:
         from ecli_runtime.pins import check_directory
 
         check_directory(pin)
-    source = find_source_to_run(package, allow_unsigned=allow_unsigned)
+    source = find_source_to_run(package, how)
     read = parse_package(source.data)
     with OpenSession(read, kernel_btf or source.kernel_btf, token) as opened:
         for name, value in options.items():
@@ -332,13 +333,15 @@ def open_tool(
         if ring_sizes:
             opened.set_ring_sizes(ring_sizes)
         source.admit(os.fspath(package), opened, allow)
+        if choice is None or choice.of_package:
+            source.confirm_handlers(os.fspath(package), read.wasm)
         loading = opened.load(attach)
         modules = []
         if choice is not None or read.wasm:
             from ecli_py.handlers import Choice, load_modules
 
             choice = choice or Choice()
-            modules = load_modules(read, choice)
+            modules = load_modules(read, choice, source.wasm_rights)
         tool = start_tool(loading, latency_ms, measure)
     try:
         if choice is not None and modules:

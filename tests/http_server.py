@@ -59,12 +59,14 @@ class Server:
 
     Args:
         certificate: File with a certificate and its key, if it speaks TLS.
+        directory: Its files are served, too, as they are when they are asked for.
 
     Attributes:
         asked: The requests so far.
     """
 
     certificate: Path | None = None
+    directory: Path | None = None
     asked: list[Asked] = field(default_factory=list)
     _answers: dict[str, Answer] = field(default_factory=dict)
 
@@ -77,7 +79,7 @@ class Server:
             def do_GET(self) -> None:
                 asked = Asked(self.path, {name.lower(): value for name, value in self.headers.items()}, self)
                 owner.asked.append(asked)
-                answer = owner._answers.get(self.path.partition("?")[0], _not_found)
+                answer = owner._answers.get(self.path.partition("?")[0], owner._in_directory)
                 with contextlib.suppress(OSError):  # the client has gone
                     answer(asked)
                 self.close_connection = True
@@ -121,13 +123,16 @@ class Server:
         self._answers[path] = answer if callable(answer) else _file(answer)
         return self.url(path)
 
+    def _in_directory(self, asked: Asked) -> None:
+        file = self.directory and self.directory / asked.path.lstrip("/")
+        if file and file.is_file():
+            _file(file.read_bytes())(asked)
+        else:
+            asked.answer(b"", 404)
+
     def requests_of(self, path: str) -> list[Asked]:
         """Return the requests for a path."""
         return [each for each in self.asked if each.path == path]
-
-
-def _not_found(asked: Asked) -> None:
-    asked.answer(b"", 404)
 
 
 def _file(content: bytes) -> Answer:

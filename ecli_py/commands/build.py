@@ -89,6 +89,8 @@ def main(words: list[str]) -> int:
     parser.add_argument("--watch", action="store_true", help="build again whenever a source or header changes, until Ctrl-C")
     own, extra = _split(words)
     arguments = parser.parse_args(own)
+    if not arguments.sources and not arguments.wasm:
+        parser.error("the following arguments are required: SOURCE")
     try:
         from ecli_packager.build import Request, build
         from ecli_packager.errors import CompileError

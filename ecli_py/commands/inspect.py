@@ -17,7 +17,9 @@ from ecli_schemas.read import read_package
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
+    from typing import Any
 
+    from ecli_py.source import Source
     from ecli_schemas.model import Package
 
 
@@ -40,9 +42,10 @@ def main(words: list[str]) -> int:
         "--object", metavar="FILE", help="only write the ELF object out, for bpftool or any loader; - is standard output"
     )
     arguments = parser.parse_args(words)
-    data = find_source(arguments.package, offline=arguments.offline, insecure=arguments.insecure).data
+    source = find_source(arguments.package, offline=arguments.offline, insecure=arguments.insecure)
+    data = source.data
     if data.startswith(b"\0asm"):
-        return _inspect_module(data, arguments)
+        return _inspect_module(source, arguments)
     package = _read(data)
     wanted = arguments.arch
     arch, elf = any_object(package) if wanted is None else (wanted, package.object_for(wanted))
@@ -50,6 +53,7 @@ def main(words: list[str]) -> int:
         _write_object(arguments.object, elf)
         return 0
     inspection = Inspection(package, data, arch, elf)
+    inspection.document["signature"] = _signature(source, arguments.package)
     if arguments.json:
         # In ASCII: JSON text may hold characters that a terminal obeys.
         text = json.dumps(inspection.document, indent=2) + "\n"
@@ -63,17 +67,38 @@ def main(words: list[str]) -> int:
             "what the package says that it can do is not what its object can do",
             "do not run it before somebody you trust has told why, or built it again from its source",
         )
+    _check_signature(inspection.document, arguments.package)
     return 0
 
 
-def _inspect_module(data: bytes, arguments: Namespace) -> int:
+def _signature(source: Source, name: str) -> dict[str, Any]:
+    """Return who has signed what is shown."""
+    from ecli_py.fetch import fetch
+    from ecli_py.trust.described import describe_signature
+
+    if source.fetched is None and name == "-":
+        return {"signed": False, "holds": None, "by": [], "problem": "standard input has no signature"}
+    return describe_signature(source.fetched or fetch(name))
+
+
+def _check_signature(document: dict[str, Any], name: str) -> None:
+    """Raise where a signature is not of these bytes, now that all has been shown."""
+    if document["signature"]["holds"] is False:
+        raise EcliError(
+            f"{name}: {document['signature']['problem']}", "do not run it; fetch it again, and ask its author if that fails, too"
+        )
+
+
+def _inspect_module(source: Source, arguments: Namespace) -> int:
     """Show what a Wasm module asks for."""
     from ecli_py.module_inspection import inspect_module, module_text
 
     if arguments.object is not None or arguments.arch is not None:
         raise EcliError("a Wasm module has no object that could be written or chosen", "leave --object and --arch out")
-    document = inspect_module(data)
+    document = inspect_module(source.data)
+    document["signature"] = _signature(source, arguments.package)
     write_out(json.dumps(document, indent=2) + "\n" if arguments.json else module_text(document, arguments.package))
+    _check_signature(document, arguments.package)
     return 0
 
 

@@ -75,7 +75,8 @@ def _pin(name: str, policies: Sequence[Policy], options: FetchOptions) -> Pin:
     key = ""
     if signature is not None:
         with suppress(UnknownSignerError):
-            key = str(verify_signature(fetched.content, signature, trusted_keys()).key)
+            signers = verify_signature(fetched.content, signature, trusted_keys())
+            key = str(signers[0].trusted.key)
     is_name = place != name
     return Pin(fetched.digest, schema_digest(package), _unpinned(place) if is_name else "", key)
 

@@ -19,6 +19,7 @@ from ecli_py.showing import (
     say_lost,
     warn_of_full_buffers,
 )
+from ecli_py.trust import policy_paths
 from ecli_runtime.recording import Loss, MapLoss
 from ecli_runtime.recording_content import MAX_NAMES_SIZE, RecordedStacks, names_size
 from ecli_runtime.recording_format import MAX_BODY_SIZE_BYTES, MAX_STACK_ENTRIES
@@ -90,7 +91,11 @@ def _handlers(arguments: Values) -> tuple[Choice | None, list[HandlerModule]]:
     from ecli_py.handlers import load_modules, make_choice
 
     choice = make_choice(arguments, of_package=False)
-    return choice, load_modules(None, choice)
+    if not policy_paths():
+        return choice, load_modules(None, choice)
+    from ecli_py.trust.policy import load_policies
+
+    return choice, load_modules(None, choice, [policy.wasm for policy in load_policies()])
 
 
 def _report(handlers: Handlers) -> None:

@@ -16,7 +16,7 @@ from ecli_py.showing import (
     parse_count,
     warn_of_full_buffers,
 )
-from ecli_py.source import find_source_to_run, parse_package
+from ecli_py.source import Admitting, find_source_to_run, parse_package
 from ecli_runtime.errors import OptionError
 from ecli_runtime.globals import is_bool, kind_of_value, parse_value
 from ecli_runtime.libbpf import log
@@ -68,6 +68,7 @@ _MODULE_OPTIONS = (
     "insecure",
     "allow",
     "allow_unsigned",
+    "allow_wasm",
     "attach",
     "iface",
     "cgroup",
@@ -99,11 +100,14 @@ def main(words: list[str]) -> int:
     arguments = command.parse(words)
     log.set_verbose(arguments.verbose)
     # These may also follow the package, whatever they mean to it.
-    offline, insecure, allow_unsigned = (
-        getattr(arguments, name) or f"--{name.replace('_', '-')}" in arguments.rest
+    said = {
+        name: bool(getattr(arguments, name)) or f"--{name.replace('_', '-')}" in arguments.rest
         for name in ("offline", "insecure", "allow_unsigned")
-    )
-    source = find_source_to_run(arguments.package, offline=offline, insecure=insecure, allow_unsigned=allow_unsigned, ask=True)
+    }
+    # Of what is not signed help may be shown; for a module that word is its own, so it is asked before it runs.
+    is_help = not {"-h", "--help"}.isdisjoint(arguments.rest)
+    how = Admitting(**said, allow_wasm=bool(arguments.allow_wasm), ask=True, later=is_help)
+    source = find_source_to_run(arguments.package, how)
     data = source.data
     if data.startswith(_WASM):
         return _run_module(source, arguments)
@@ -112,6 +116,8 @@ def main(words: list[str]) -> int:
         if arguments.ring_size:
             _set_ring_sizes(opened, arguments.ring_size)
         source.admit(arguments.package, opened, arguments.allow)
+        source.how = source.how.replace(allow_wasm=bool(arguments.allow_wasm))  # it may follow the package
+        source.confirm_handlers(arguments.package, () if arguments.no_wasm else package.wasm)
         duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
         count = None if arguments.count is None else parse_count(arguments.count)
         latency_ms = DEFAULT_LATENCY_MS if arguments.latency is None else parse_latency_ms(arguments.latency)
@@ -134,7 +140,7 @@ def main(words: list[str]) -> int:
         if choice is not None:
             from ecli_py.handlers import load_modules
 
-            modules = load_modules(package, choice)
+            modules = load_modules(package, choice, source.wasm_rights)
         stop = _Stop()
         with _Control(arguments, opened.package.name) as control, start_tool(loading, latency_ms, measuring is not None) as tool:
             stop.end(tool)
@@ -191,8 +197,9 @@ def _run_module(source: PackageSource, arguments: Values) -> int:
     duration_s = None if arguments.duration is None else parse_duration(arguments.duration)
     words = [arguments.package, *arguments.rest]
     admit = source.admission(arguments.package, arguments.allow)
+    memory_bytes = source.admit_controller(arguments.package)
     loading = Loading(_attach_options(arguments) or AttachOptions(), arguments.kernel_btf, arguments.token, admit)
-    return run_module(source.data, words, loading, duration_s)
+    return run_module(source.data, words, loading, duration_s, memory_bytes)
 
 
 def _check_pin(arguments: Values) -> None:
@@ -331,6 +338,10 @@ def _add_run_options(command: Arguments) -> None:
             },
         ),
         ("--allow-unsigned", {"action": "store_true", "help": "run a package of another machine that no trusted key has signed"}),
+        (
+            "--allow-wasm",
+            {"action": "store_true", "help": "give the Wasm of such a package what it asks for, though nobody has confirmed it"},
+        ),
         ("--kernel-btf", {"metavar": "FILE", "help": "BTF of this kernel, where it has none of its own"}),
         ("--offline", {"action": "store_true", "help": "take a package that is not local from the cache, and ask nobody"}),
         ("--insecure", {"action": "store_true", "help": "ask a registry over plain HTTP, though it is on another machine"}),

@@ -9,7 +9,7 @@ from ecli_py.parser import Parser, add_fetch_options
 from ecli_py.report import printable, write_out
 from ecli_py.trust.guard import look_up
 from ecli_py.trust.keys import TrustedKey, trusted_keys
-from ecli_py.trust.minisign import KeyFormatError, parse_public_key, parse_signature
+from ecli_py.trust.minisign import KeyFormatError, parse_public_key
 from ecli_py.trust.places import TrustError
 from ecli_py.trust.signers import verify_signature
 from ecli_py.trust.signing import read_file
@@ -31,8 +31,8 @@ def main(words: list[str]) -> int:
     if data is None:
         raise TrustError(f"{fetched.reference} is not signed", "--signature FILE names a signature that is elsewhere")
     keys = trusted_keys() if arguments.key is None else [_find(arguments.key)]
-    signer = verify_signature(fetched.content, data, keys)
-    comment = parse_signature(data).trusted_comment
+    first, *others = verify_signature(fetched.content, data, keys)
+    signer, comment = first.trusted, first.comment
     if arguments.json:
         document = {"signed_by": signer.name, "key": str(signer.key), "digest": fetched.digest, "trusted_comment": comment}
         write_out(json.dumps(document, indent=2) + "\n")
@@ -40,6 +40,8 @@ def main(words: list[str]) -> int:
         write_out(
             printable(f"signed by {signer.name} (key {signer.key.name})\ntrusted comment: {comment}\ndigest: {fetched.digest}\n")
         )
+        for each in others:
+            write_out(printable(f"also signed by {each.trusted.name} (key {each.trusted.key.name})\n"))
     return 0
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,7 @@ ARCHITECTURES = {
     "i686": "386",
     "mips64": "mips64",
 }
+_MAX_SIGNATURES = 16  # the last that were pushed count
 REVALIDATION_S = 5.0  # how long a registry may keep somebody waiting who has a copy; a login takes several requests
 
 
@@ -119,7 +120,7 @@ def fetch_artifact(place: Reference, cache: Cache, options: FetchOptions) -> tup
 
 
 def fetch_artifact_signature(place: Reference, manifest_digest: str, cache: Cache, options: FetchOptions) -> bytes | None:
-    """Return the signature that refers to a manifest, the last one if there are several, ``None`` if there is none.
+    """Return the signatures that refer to a manifest, the last one first, one after another; ``None`` if there is none.
 
     Args:
         place: The repository.
@@ -135,15 +136,8 @@ def fetch_artifact_signature(place: Reference, manifest_digest: str, cache: Cach
 
     def find() -> bytes | None:
         found = registry.referrers(manifest_digest or _resolve(registry, place).digest, SIGNATURE_TYPE)
-        if not found:
-            return None
-        digest = found[-1].get("digest")
-        if not is_digest(digest):
-            raise FetchError(f"{place}: the registry's list of signatures cannot be read", "ask who runs the registry")
-        layer = _choose_layer(registry.manifest(str(digest)), str(place), MAX_SIGNATURE_SIZE_BYTES)
         with cache.lock(key, lambda: warn_of_waiting(str(place), options)):
-            partial = Partial(cache.partial(key))
-            return registry.blob(layer["digest"], layer["size"], partial, f"the signature of {place}", MAX_SIGNATURE_SIZE_BYTES)
+            return b"".join(_signatures(registry, place, [each.get("digest") for each in reversed(found)], key, cache)) or None
 
     try:
         content = retry(lambda: registry.in_time(find), options.patience_s)
@@ -152,10 +146,39 @@ def fetch_artifact_signature(place: Reference, manifest_digest: str, cache: Cach
     if content is None:
         keep_absence(cache, key)
         return None
-    check_signature(f"the signature of {place}", content)
     now = time.time()
     cache.put(key, Entry(key, cache.keep(content), len(content), fetched_at=now, checked_at=now))
     return content
+
+
+def _signatures(registry: Registry, place: Reference, digests: list[object], key: str, cache: Cache) -> Iterator[bytes]:
+    """Yield the signatures in some artifacts; what is none is passed over, unless there is nothing else.
+
+    Whoever may push to the repository could add one, which must not keep the others from counting.
+    """
+    name, problem, found = f"the signature of {place}", None, 0
+    for digest in digests[:_MAX_SIGNATURES]:
+        if not is_digest(digest):
+            problem = FetchError(f"{place}: the registry's list of signatures cannot be read", "ask who runs the registry")
+            continue
+        try:
+            layer = _choose_layer(registry.manifest(str(digest)), str(place), MAX_SIGNATURE_SIZE_BYTES)
+            partial = Partial(cache.partial(f"{key} {digest}"))
+            content = registry.blob(layer["digest"], layer["size"], partial, name, MAX_SIGNATURE_SIZE_BYTES).strip(b"\n")
+            check_signature(name, content)
+            whole = content.count(b"\n") % 4 == 3
+        except UnreachableError:
+            raise
+        except FetchError as error:
+            problem = error
+            continue
+        if not whole:
+            problem = FetchError(f"{name} is no signature", "ask who published it")
+            continue
+        found += 1
+        yield content + b"\n"
+    if problem is not None and not found:
+        raise problem
 
 
 def _resolve(registry: Registry, place: Reference) -> Manifest:

@@ -8,6 +8,8 @@ from ecli_runtime.decode.plan import make_plan, make_plan_of_members
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ecli_runtime.btf import Btf
 
 _INDENT = "    "
@@ -15,16 +17,21 @@ _MAX_ENUMERATOR_COUNT = 64
 _MAX_DEPTH = 32  # of pointers to pointers, which no plan bounds
 
 
-def declaration(btf: Btf, type_id: int) -> str:
+def declaration(btf: Btf, type_id: int, meanings: Mapping[str, str] | None = None) -> str:
     """Return the definition of a type: the enums that it uses, then itself, members of nested structs in place.
 
     Offsets count from the start of the type; those within an array's element are the first element's.
+
+    Args:
+        btf: The object's types.
+        type_id: The type.
+        meanings: Path of a member (``head.pid``; of elements of an array, that of the array) → what it stands for.
 
     Raises:
         BtfError: The type is malformed, cyclic, has no size, or is absurdly large.
     """
     make_plan(btf, type_id)  # refuses what could not be written out
-    writer = _Writer(btf)
+    writer = _Writer(btf, meanings or {})
     named = btf.type(type_id)
     _, bare = btf.resolve(type_id)
     if isinstance(named, Typedef) and isinstance(bare, Composite):
@@ -52,8 +59,9 @@ def declaration_of_members(btf: Btf, members: list[tuple[str, int, int]]) -> str
 
 
 class _Writer:
-    def __init__(self, btf: Btf) -> None:
+    def __init__(self, btf: Btf, meanings: Mapping[str, str] | None = None) -> None:
         self.btf = btf
+        self.meanings = meanings or {}
         self.enums: dict[str, None] = {}
         self.lines: list[tuple[str, str]] = []  # declaration, comment
 
@@ -62,8 +70,11 @@ class _Writer:
         lines = [f"{left.ljust(width)}  // {comment}" if comment else left for left, comment in self.lines]
         return "\n".join([*self.enums, *lines, ""])
 
-    def add(self, type_id: int, name: str, bit_offset: int, depth: int, bit_size: int = 0, prefix: str = "") -> None:
+    def add(
+        self, type_id: int, name: str, bit_offset: int, depth: int, bit_size: int = 0, prefix: str = "", path: str = ""
+    ) -> None:
         """Append a declaration; a struct or union, also one behind a typedef or in an array, with its members."""
+        meaning = f", {self.meanings[path]}" if path in self.meanings else ""
         indent = _INDENT * depth
         place = "" if depth == 0 else f"at {bit_offset // 8}, "
         size = self.btf.size_bytes(type_id)
@@ -75,9 +86,11 @@ class _Writer:
             comment = f"{place}{_bytes(size)}"
             if isinstance(named, Typedef) and not prefix:
                 comment = f"{place}{one_line(named.name)}, {_bytes(size)}"
-            self.lines.append((f"{indent}{prefix}{bare.keyword} {tag + ' ' if tag else ''}{{", comment))
+            self.lines.append((f"{indent}{prefix}{bare.keyword} {tag + ' ' if tag else ''}{{", comment + meaning))
             for member in bare.members:
-                self.add(member.type_id, one_line(member.name), bit_offset + member.bit_offset, depth + 1, member.bit_size)
+                inside = f"{path}.{member.name}" if path and member.name else path or member.name
+                at = bit_offset + member.bit_offset
+                self.add(member.type_id, one_line(member.name), at, depth + 1, member.bit_size, path=inside)
             end = f" {name}{counts}" if name else ""
             self.lines.append((f"{indent}}}{end};", ""))
             return
@@ -91,7 +104,7 @@ class _Writer:
             first = bit_offset % 8
             comment = f"at {bit_offset // 8}, {'bits' if bit_size > 1 else 'bit'} {first}"
             comment += f" to {first + bit_size - 1}" if bit_size > 1 else ""
-        self.lines.append((f"{indent}{prefix}{self.declare(type_id, name)}{width};", comment))
+        self.lines.append((f"{indent}{prefix}{self.declare(type_id, name)}{width};", comment + meaning))
 
     def _without_arrays(self, type_id: int) -> tuple[int, str]:
         """Return the element type of an array of any dimensions and its ``[2][3]``; other types as they are."""

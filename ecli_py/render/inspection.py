@@ -77,9 +77,19 @@ def _title(document: dict[str, Any], style: _Style) -> list[str]:
         *([("homepage", one_line(document["homepage"]))] if document["homepage"] else []),
         ("package", one_line(f"{dialect}, {size_text(file['size'])}")),
         ("digest", file["digest"]),
+        *([("signature", one_line(signature_text(document["signature"])))] if "signature" in document else []),
         *[("object", _object(each)) for each in document["objects"]],
     ]
     return [*lines, *columns(rows, "")]
+
+
+def signature_text(described: dict[str, Any]) -> str:
+    """Return who has signed (:func:`ecli_py.trust.described.describe_signature`), in words which may hold anything."""
+    if described["by"]:
+        return "; ".join(f"by {each['name']} (key {each['key']}), {each['comment']}" for each in described["by"])
+    if described["holds"] is False:
+        return f"does not hold: {described['problem']}"
+    return "none" if described["signed"] is False else str(described["problem"])
 
 
 def _object(each: dict[str, Any]) -> str:
@@ -161,7 +171,8 @@ def _maps(maps: list[dict[str, Any]]) -> Iterator[str]:
     rows = [("NAME", "TYPE", "KEY", "VALUE", "ENTRIES", "MEMORY, AT MOST")]
     for each in maps:
         is_ring = each["type"].endswith("ringbuf")
-        entries = "" if is_ring else str(each["max_entries"])
+        unsaid = "per CPU" if each["type"] == "perf_event_array" else "not said"
+        entries = "" if is_ring else str(each["max_entries"] or unsaid)
         rows.append(
             (
                 one_line(each["name"]),

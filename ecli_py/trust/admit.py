@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ecli_py.fetch import Fetched
     from ecli_py.trust.keys import TrustedKey
-    from ecli_py.trust.policy import Policy, Rule
+    from ecli_py.trust.policy import Policy, Rule, WasmRights
     from ecli_runtime.evidence import Findings
     from ecli_schemas.model import MapBehaviour
 
@@ -31,11 +31,13 @@ class Terms(Record):
         rules: What policies say of its source.
         limits: What they say of all packages.
         remote: It is from another machine.
+        wasm: What they say of Wasm modules.
     """
 
     rules: tuple[Rule, ...]
     limits: tuple[Limits, ...]
     remote: bool
+    wasm: tuple[WasmRights, ...] = ()
 
     @property
     def allow(self) -> frozenset[str]:
@@ -66,7 +68,12 @@ def terms_for(source: str, *, remote: bool, policies: Iterable[Policy] | None = 
     """
     policies = load_policies() if policies is None else list(policies)
     rules = [policy.rule_for(source, remote=remote) for policy in policies]
-    return Terms(tuple([rule for rule in rules if rule]), tuple([policy.limits for policy in policies]), remote)
+    return Terms(
+        rules=tuple([rule for rule in rules if rule]),
+        limits=tuple([policy.limits for policy in policies]),
+        remote=remote,
+        wasm=tuple([policy.wasm for policy in policies]),
+    )
 
 
 def admit_signer(fetched: Fetched, terms: Terms, *, allow_unsigned: bool = False, ask: bool = True) -> TrustedKey | None:
@@ -88,16 +95,17 @@ def admit_signer(fetched: Fetched, terms: Terms, *, allow_unsigned: bool = False
     if not needed and answer == "run" and not terms.remote:
         return None
     signature = fetched.signature()
-    signer, problem, hint = _signer(fetched, signature)
+    signers, problem, hint = _signers(fetched, signature)
+    names = [each.name for each in signers]
     for rule in needed:
-        if signer is None or signer.name not in rule.keys:
-            has = f"it is signed by {signer.name}" if signer else problem
+        if not {*names} & {*rule.keys}:
+            has = f"it is signed by {' and '.join(names)}" if names else problem
             raise TrustError(
                 f"{fetched.reference} must be signed by {' or '.join(rule.keys)} ({rule.line}): {has}",
-                "ask who publishes it for a signature, or change the policy" if signer or signature is None else hint,
+                "ask who publishes it for a signature, or change the policy" if names or signature is None else hint,
             )
-    if signer is not None or answer == "run":
-        return signer
+    if signers or answer == "run":
+        return signers[0] if signers else None
     if answer == "refuse":
         raise TrustError(f"{fetched.reference} must be signed ({said_by}): {problem}", hint)
     if not allow_unsigned and not (ask and _asked(fetched, problem)):
@@ -105,18 +113,18 @@ def admit_signer(fetched: Fetched, terms: Terms, *, allow_unsigned: bool = False
     return None
 
 
-def _signer(fetched: Fetched, signature: bytes | None) -> tuple[TrustedKey | None, str, str]:
+def _signers(fetched: Fetched, signature: bytes | None) -> tuple[list[TrustedKey], str, str]:
     """Return who has signed, or else what is missing and what can be done; raises where a signature does not hold."""
     if signature is None:
-        return None, "it is not signed", f"ecli-py inspect {fetched.reference} tells what it can do"
+        return [], "it is not signed", f"ecli-py inspect {fetched.reference} tells what it can do"
     from ecli_py.trust.keys import trusted_keys
     from ecli_py.trust.minisign import SignatureError
     from ecli_py.trust.signers import UnknownSignerError, verify_signature
 
     try:
-        return verify_signature(fetched.content, signature, trusted_keys()), "", ""
+        return [each.trusted for each in verify_signature(fetched.content, signature, trusted_keys())], "", ""
     except UnknownSignerError as error:
-        return None, str(error), error.hint
+        return [], str(error), error.hint
     except SignatureError as error:
         raise SignatureError(f"{fetched.reference}: {error}", error.hint) from error
 

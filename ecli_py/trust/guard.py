@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 
 from ecli_py.fetch import FetchError, fetch, parse_reference
+from ecli_py.report import warn
 from ecli_py.trust import LOCK_FILE
 from ecli_py.trust.admit import admit_signer, terms_for
 from ecli_py.trust.lock import LockError, lock_name, read_lock
+from ecli_py.trust.places import TrustError
 from ecli_py.trust.policy import load_policies
 
 TYPE_CHECKING = False
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from ecli_py.trust.policy import Policy
 
 
+_OTHER_KEY = "use the key of whoever signed it"
+
+
 class Guard:
     """A package that was fetched, is what the lock pins, and whose signer may run things here.
 
@@ -29,6 +34,7 @@ class Guard:
         options: How to fetch.
         allow_unsigned: The user takes it unsigned.
         ask: Ask on a terminal.
+        later: Only warn of what is not signed, as long as nobody calls :meth:`admit`: showing help runs nothing.
 
     Attributes:
         fetched: The package.
@@ -45,7 +51,7 @@ class Guard:
     terms: Terms
     signer: TrustedKey | None
 
-    def __init__(self, reference: str, options: FetchOptions, *, allow_unsigned: bool, ask: bool) -> None:
+    def __init__(self, reference: str, options: FetchOptions, *, allow_unsigned: bool, ask: bool, later: bool = False) -> None:
         policies = load_policies()
         self._reference = reference
         pin = self._pin()
@@ -58,7 +64,29 @@ class Guard:
         if pin is not None and pin.key:
             self._check_key(pin)
         self.terms = terms_for(self.fetched.source, remote=self.fetched.remote, policies=policies)
-        self.signer = admit_signer(self.fetched, self.terms, allow_unsigned=allow_unsigned, ask=ask)
+        self._allow_unsigned, self._ask, self._is_admitted = allow_unsigned, ask, False
+        self.signer = None
+        if later:
+            self._warn()
+        else:
+            self.admit()
+
+    def admit(self) -> None:
+        """Return if its signer may run things here; errors as those of making this."""
+        if not self._is_admitted:
+            self.signer = admit_signer(self.fetched, self.terms, allow_unsigned=self._allow_unsigned, ask=self._ask)
+            self._is_admitted = True
+
+    def _warn(self) -> None:
+        """Say what :meth:`admit` would refuse."""
+        from ecli_py.trust.minisign import SignatureError
+
+        try:
+            admit_signer(self.fetched, self.terms, allow_unsigned=self._allow_unsigned, ask=False)
+        except SignatureError:
+            raise
+        except TrustError as error:
+            warn(f"{error}; nothing of it is run to show its help")
 
     def _pin(self) -> Pin | None:
         pins = read_lock()
@@ -70,14 +98,19 @@ class Guard:
         return pin
 
     def _check_key(self, pin: Pin) -> None:
-        from ecli_py.trust.minisign import SignatureError, parse_public_key, parse_signature
+        from ecli_py.trust.keys import TrustedKey
+        from ecli_py.trust.minisign import SignatureError, parse_public_key
+        from ecli_py.trust.signers import UnknownSignerError, verify_signature
 
         key = parse_public_key(pin.key.encode())
         signature = self.fetched.signature()
         if signature is None:
             raise LockError(f"{self._reference} is not signed, and {LOCK_FILE} pins the key {key.name}", "ask who publishes it")
         try:
-            parse_signature(signature).verify(self.fetched.content, key)
+            verify_signature(self.fetched.content, signature, [TrustedKey(key.name, key, LOCK_FILE)])
+        except UnknownSignerError as error:
+            what = str(error).partition(",")[0]
+            raise LockError(f"{self._reference}: {what}, not with {key.name}; {LOCK_FILE} pins that key", _OTHER_KEY) from error
         except SignatureError as error:
             raise LockError(f"{self._reference}: {error}; {LOCK_FILE} pins that key", error.hint) from error
 

@@ -236,6 +236,24 @@ def parse_signature(data: bytes) -> Signature:
     return Signature(first[:2] == PREHASHED, first[2:10], first[10:], lines[2][len(_TRUSTED) :], overall)
 
 
+def parse_signatures(data: bytes) -> list[Signature]:
+    """Return what the contents of a signature file are that may have several signatures, one after another.
+
+    Raises:
+        SignatureError: Not one of them is a signature.
+    """
+    lines = data.removesuffix(b"\n").split(b"\n")
+    found, problem = [], None
+    for at in range(0, len(lines), 4):
+        try:
+            found.append(parse_signature(b"\n".join(lines[at : at + 4])))
+        except SignatureError as error:
+            problem = error
+    if problem is not None and not found:
+        raise problem
+    return found
+
+
 def _lines(data: bytes) -> list[str]:
     """Return the lines of a file; none if it cannot be one of ours."""
     if len(data) > _MAX_FILE_SIZE_BYTES:

@@ -71,6 +71,26 @@ class Limits(Record):
     map_memory_bytes: int | None = None
 
 
+class WasmRights(Record):
+    """What Wasm modules may have, of all packages; ``None``: anything goes.
+
+    Attributes:
+        path: File that says so.
+        run: Which ones run: ``none``, ``handlers`` (of events), or ``controllers``, too, which drive eBPF themselves.
+        memory_bytes: Memory of each.
+        batch_ms: Milliseconds that a handler may take for a batch of events.
+        writable_maps: Patterns of names of the maps that handlers may change.
+        wasi: Handlers may use what WASI has that is harmless.
+    """
+
+    path: str
+    run: Literal["none", "handlers", "controllers"] = "controllers"
+    memory_bytes: int | None = None
+    batch_ms: int | None = None
+    writable_maps: tuple[str, ...] | None = None
+    wasi: bool = True
+
+
 class Policy:
     """A policy.
 
@@ -81,6 +101,7 @@ class Policy:
     Attributes:
         catalogues: URLs and files of catalogues.
         limits: What holds of all packages.
+        wasm: What Wasm modules may have.
 
     Raises:
         TrustError: It is none; the message has the line.
@@ -99,6 +120,7 @@ class Policy:
             map_memory_bytes=None if memory is None else _size_bytes(memory),
             **{name: tuple(value) for name, value in limits.items()},
         )
+        self.wasm = _wasm_rights(path, document.get("wasm", {}))
 
     def rule_for(self, source: str, *, remote: bool) -> Rule | None:
         """Return what it says of a source; ``None``: nothing.
@@ -221,6 +243,21 @@ def _told(error: ValidationError) -> Iterator[tuple[list[str | int], str]]:
 
 
 _PLACES = {"host", "repository", "directory"}
+
+
+def _wasm_rights(path: str, table: dict[str, Any]) -> WasmRights:
+    return WasmRights(
+        path=path,
+        run=table.get("run", "controllers"),
+        memory_bytes=_size_bytes(table["memory"]) if "memory" in table else None,
+        batch_ms=_milliseconds(table["time"]) if "time" in table else None,
+        writable_maps=tuple(table["writable_maps"]) if "writable_maps" in table else None,
+        wasi=table.get("wasi", True),
+    )
+
+
+def _milliseconds(text: str) -> int:
+    return int(text.removesuffix("ms")) if text.endswith("ms") else int(text.removesuffix("s")) * 1000
 
 
 def _size_bytes(text: str) -> int:

@@ -138,7 +138,9 @@ def build(request: Request) -> Result:
     def written() -> frozenset[str]:
         return frozenset[str]().union(*(written_variables(unit.data) for unit in units))
 
-    package = describe(request.sources[0].name.partition(".")[0], name, linked, types, declared, sources, emptied, written)
+    own_name = request.sources[0].name.partition(".")[0]
+    package, warnings = describe(own_name, name, linked, types, declared, sources, emptied, written)
+    diagnostics += warnings
 
     def events(map_name: str, size_bytes: int) -> list[tuple[list[str], Contents]]:
         calls = calls_of(map_name, [call for unit in units for call in event_calls(unit.data, with_contents=True)])

@@ -57,11 +57,13 @@ class Written:
         file: Name of the source.
         text: The value; in JSON that goes over several lines, without the marks of the comment.
         places: (line, column) of each of its characters, from 1.
+        at: (line, column) of the word.
     """
 
     file: str
     text: str
     places: list[tuple[int, int]]
+    at: tuple[int, int]
 
     def place(self, key: str = "") -> str:
         """Return file, line and column of the value, or of what a key in it stands for."""
@@ -201,7 +203,7 @@ def _parse(file: str, block: list[tuple[int, int, str]]) -> Comment:
         name = _ALIASES.get(word, word)
         annotations[name] = value
         begin = at - len(text[found.end() : at].lstrip())
-        written[name] = Written(file, text[begin:at], places[begin : at + 1])
+        written[name] = Written(file, text[begin:at], places[begin : at + 1], places[found.start()])
     plain.append(text[at:])
     return Comment(" ".join(" ".join(plain).split()), annotations, written)
 

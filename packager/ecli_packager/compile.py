@@ -31,6 +31,10 @@ LIBBPF, VMLINUX, SYSTEM = "libbpf", "kernel", "system"
 
 _CLASH = re.compile(r"conflicting types for|static declaration of .* follows non-static|redefinition of .* as different kind")
 
+# Instructions that every kernel knows. From v3 on clang makes each __sync_fetch_and_add() an atomic that returns the old value,
+# also where nobody asks for that, and kernels before 5.12 refuse it; programs that do ask for it need v3.
+_OLDEST, _NEWER = "-mcpu=v2", "-mcpu=v3"
+_NEEDS_NEWER = "usage of the XADD return value"
 # Headers of the C library that serve beside vmlinux.h, which has their types.
 _BESIDE_VMLINUX = Path(__file__).parent / "include"
 
@@ -162,7 +166,7 @@ class Compiler:
             name = f"./{source.name}" if source.name.startswith("-") else source.name  # or else it would be an option
             what = ["-x", "c", "-"] if referenced else [name]
             done = subprocess.run(
-                [*self._command(source.resolve().parent), *flags, "-c", "-o", str(out), *what],
+                [*self._command(source.resolve().parent, flags), "-c", "-o", str(out), *what],
                 cwd=source.resolve().parent,
                 input=text,
                 capture_output=True,
@@ -170,9 +174,11 @@ class Compiler:
                 errors="replace",
                 check=False,
             )
+            if done.returncode and _NEEDS_NEWER in done.stderr and _NEWER not in flags:
+                return self._run(source, referenced, (_NEWER, *flags))
             return done, b"" if done.returncode else out.read_bytes()
 
-    def _command(self, directory: Path) -> list[str]:
+    def _command(self, directory: Path, flags: tuple[str, ...]) -> list[str]:
         includes = self.includes
         places = {directory: ".", includes.libbpf: LIBBPF, includes.system.root: SYSTEM, _BESIDE_VMLINUX: SYSTEM}
         if includes.vmlinux:
@@ -180,7 +186,7 @@ class Compiler:
         places.update({path: os.path.relpath(path, directory) for path in includes.author})
         return [
             *self.clang.command,
-            *("-target", self.arch.target, "-mcpu=v3", "-O2", "-g", f"-D__TARGET_ARCH_{self.arch.define}"),
+            *("-target", self.arch.target, _OLDEST, "-O2", "-g", f"-D__TARGET_ARCH_{self.arch.define}"),
             *("-Wno-unknown-attributes", "-Wno-missing-declarations"),
             *(f"-Wno-error={warning}" for warning in _ONLY_WARNINGS),
             *(
@@ -189,6 +195,7 @@ class Compiler:
                 *(f"-ffile-prefix-map={path}={name}" for path, name in places.items()),
             ),
             *(("-fcolor-diagnostics",) if sys.stderr.isatty() and "NO_COLOR" not in os.environ else ()),
+            *flags,
             *self.flags,
             # libbpf's own headers come before the author's copies of them: they must be of the generation that loads the object.
             *("-I", ".", "-I", str(includes.libbpf), "-I", str(_BESIDE_VMLINUX)),

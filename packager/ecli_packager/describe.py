@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from elftools.elf.elffile import ELFFile
 
+from ecli_packager import unheeded
 from ecli_packager.comments import Comment, comment_at, head_comment
 from ecli_packager.ctypes_text import member_text, type_text
 from ecli_packager.dwarf import Declarations
@@ -78,6 +79,13 @@ class Sources:
         """Return the lines of a file as an object names it, none if it cannot be read."""
         return next((lines for source in self.texts if (lines := self._read(source.parent / file))), [])
 
+    def files(self, declared: Declarations) -> dict[str, list[str]]:
+        """Return the lines of the author's files, those that he includes among them, by their names in comments."""
+        included = {file for file, _line in declared.lines.values()} | {struct.file for struct in declared.structs}
+        names = dict.fromkeys([path.name for path in self.texts])
+        names.update(dict.fromkeys(sorted(each.removeprefix("./") for each in included if each)))
+        return {name: self._lines_of(name) for name in names}
+
     def head(self) -> str:
         """Return how the first source describes itself."""
         return head_comment(self._read(next(iter(self.texts))))
@@ -114,8 +122,8 @@ def describe(
     sources: Sources,
     emptied: Callable[[], frozenset[str]] = frozenset,
     written: Callable[[], frozenset[str]] = frozenset,
-) -> Package:
-    """Return the package of a linked object.
+) -> tuple[Package, str]:
+    """Return the package of a linked object, and warnings of annotations that have no effect, a line each.
 
     Args:
         name: What people call it.
@@ -141,12 +149,13 @@ def describe(
         meanings = Meanings(declared, sources)
         program_comments = {each.name: sources.comment(declared, each.name) for each in opened.programs}
         hooks = hooks_of(opened.programs, program_comments, declared)
-        return Package(
+        options = tuple(option for option in _options(opened, declared, sources) if option.name not in found)
+        package = Package(
             name=name,
             object_name=object_name,
             object=data,
             doc=_doc(btf, data, declared, sources),
-            options=tuple(option for option in _options(opened, declared, sources) if option.name not in found),
+            options=options,
             maps=specs,
             programs=tuple(_program_specs(opened.programs, program_comments, hooks)),
             exports=tuple(
@@ -157,6 +166,16 @@ def describe(
             hooks=hooks,
             format=1,
         )
+        tunable = [sources.comment(declared, option.name) for option in options if option.section != KCONFIG]
+        heeded = (
+            (unheeded.OPTION_WORDS, tunable),
+            (unheeded.RESULT_WORDS, [sources.comment(declared, each) for each in found]),
+            (unheeded.MAP_WORDS, comments.values()),
+            (unheeded.EVENT_MAP_WORDS, [comments[each] for each in types]),
+            (unheeded.PROGRAM_WORDS, program_comments.values()),
+            (unheeded.MEMBER_WORDS, meanings.heeded),
+        )
+    return package, "".join(unheeded.unheeded(sources.files(declared), heeded))
 
 
 def _doc(btf: Btf, data: bytes, declared: Declarations, sources: Sources) -> Doc:

@@ -29,11 +29,15 @@ class Meanings:
         declared: What his files declare.
         sources: His files.
 
+    Attributes:
+        heeded: Comments of members of the types that were asked for.
+
     Raises:
         AnnotationError: An annotation cannot be understood.
     """
 
     def __init__(self, declared: Declarations, sources: Sources) -> None:
+        self.heeded: list[Comment] = []
         self._said: dict[str, dict[str, Comment]] = {}  # C name of a struct → path in it → comment
         for struct in declared.structs:
             comments = {path: sources.member_comment(path.rpartition(".")[2], *at) for path, at in struct.members.items()}
@@ -52,6 +56,7 @@ class Meanings:
         if not self._said or not type_id:
             return {}
         comments = dict(self._walk(btf, type_id, "", MAX_DEPTH))
+        self.heeded += comments.values()
         said = {path: comment.text_of(_WORD) for path, comment in comments.items()}
         for path, words in misfits(make_event_plan(btf, type_id), said).items() if said else ():
             fitting = ", ".join(words)

@@ -339,9 +339,15 @@ def map_behaviour(each: OpenMap) -> MapBehaviour:
     * hash: buckets (16 bytes, a power of two), and 48 bytes, key and value for each entry, preallocated or not;
     * ring buffer: its size; arena: its pages; LPM trie, queue, stack, stack traces, Bloom filter: their nodes or slots;
     * maps of programs, sockets, devices, events and maps: a pointer for each entry, not what it points to;
+    * with the sizes that a run gives to maps whose author says none;
     * storage that belongs to tasks, sockets, inodes and cgroups: unbounded, hence unknown.
     """
-    fixed, per_cpu = _memory(each.type, each.key_size_bytes, each.value_size_bytes, each.max_entries)
+    entries, value_size_bytes = each.max_entries, each.value_size_bytes
+    if each.lacks_sizes:
+        from ecli_runtime.libbpf.map_sizes import assumed_sizes
+
+        entries, value_size_bytes = assumed_sizes(each)
+    fixed, per_cpu = _memory(each.type, each.key_size_bytes, value_size_bytes, entries)
     return MapBehaviour(
         each.name,
         each.type_name,

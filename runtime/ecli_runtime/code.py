@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _SHT_PROGBITS, _SHT_SYMTAB, _SHT_REL = 1, 2, 9
 _SHF_EXECINSTR = 4
-_STT_FUNC = 2
+_STT_FUNC, _STB_WEAK = 2, 2
 _MAX_NAME_LENGTH = 511  # KSYM_NAME_LEN - 1
 # Functions and relocations of all code: real objects have some thousands.
 _MAX_ENTRY_COUNT = 1 << 20
@@ -82,6 +82,22 @@ def section_bytes(data: bytes, name: str) -> bytes | None:
     """Return the bytes of the first section of that name, or ``None``; arguments and errors as :func:`code_sections`."""
     try:
         return _Reader(data).section_bytes(name)
+    except struct.error as error:
+        raise _damaged() from error
+
+
+def extern_symbols(data: bytes) -> dict[str, bool]:
+    """Return the names of symbols that are not in the object, and whether each may be missing (``__weak``); errors likewise."""
+    try:
+        return _Reader(data).extern_symbols()
+    except struct.error as error:
+        raise _damaged() from error
+
+
+def section_names(data: bytes) -> list[str]:
+    """Return the names of all sections by their indices; arguments and errors as :func:`code_sections`."""
+    try:
+        return _Reader(data).section_names()
     except struct.error as error:
         raise _damaged() from error
 
@@ -163,6 +179,19 @@ class _Reader:
             if self._string(names, header.name_at) == name:
                 return self._bytes(index)
         return None
+
+    def extern_symbols(self) -> dict[str, bool]:
+        symbol, found = self._read_symbols(), {}
+        for at in range(symbol.size, len(self.symbols) - symbol.size + 1, symbol.size):
+            name_at, info, section, _value = symbol.unpack_from(self.symbols, at)
+            if not section and name_at:
+                self._count()
+                found[self._string(self.strings, name_at)] = info >> 4 == _STB_WEAK
+        return found
+
+    def section_names(self) -> list[str]:
+        names = self._bytes(self.names_index)
+        return [self._string(names, header.name_at) for header in self.headers]
 
     def functions_in_data(self, section: str) -> set[str]:
         names = self._bytes(self.names_index)

@@ -15,6 +15,7 @@ __all__ = [
     "ObjectError",
     "OptionError",
     "RecordingError",
+    "SnapshotError",
     "TargetError",
     "UnsupportedFeatureError",
     "VerifierError",
@@ -67,6 +68,10 @@ class OptionError(EcliError):
 
 class RecordingError(EcliError):
     """A file is no recording that can be read, or a recording cannot be written."""
+
+
+class SnapshotError(EcliError):
+    """A file is no snapshot of a kernel that can be read."""
 
 
 class TargetError(EcliError):

@@ -23,21 +23,21 @@ def own_types(package: Package) -> AsFile | None:
     Raises:
         PackageError: It is damaged.
     """
-    data = None if os.path.exists(KERNEL_BTF) else embedded(package)
+    here = os.uname()
+    data = None if os.path.exists(KERNEL_BTF) else embedded(package, here.release, here.version, here.machine)
     return None if data is None else AsFile(data)
 
 
-def embedded(package: Package) -> bytes | None:
-    """Return the BTF that a package has for the running kernel: of this release and this build, never of another.
+def embedded(package: Package, release: str, version: str, machine: str) -> bytes | None:
+    """Return the BTF that a package has for a kernel: of this release and this build (``uname``), never of another.
 
     Raises:
         PackageError: It is damaged.
     """
-    here = os.uname()
     for index, each in enumerate(package.kernel_btf):
-        if each.machine == here.machine:
+        if each.machine == machine:
             for kernel in each.kernels:
-                if kernel.release == here.release and kernel.version in ("", here.version):
+                if kernel.release == release and kernel.version in ("", version):
                     return _unpacked(each.btf, index)
     return None
 

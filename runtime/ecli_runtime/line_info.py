@@ -126,14 +126,18 @@ class SourceLines:
 
 
 class Lines:
-    """The lines of one program, by the numbers that the verifier gives its instructions."""
+    """The lines of one program, by the numbers that the verifier gives its instructions.
+
+    Attributes:
+        places: Section and byte offset of each instruction, those of functions that it calls included.
+    """
 
     def __init__(self, lines: SourceLines, places: list[Place]) -> None:
-        self._lines, self._places = lines, places
+        self._lines, self.places = lines, places
 
     def at(self, instruction: int) -> SourceLine | None:
         """Return the line that an instruction comes from, or ``None``."""
-        return self._lines.at(self._places[instruction]) if 0 <= instruction < len(self._places) else None
+        return self._lines.at(self.places[instruction]) if 0 <= instruction < len(self.places) else None
 
 
 def _lay_out(sections: Mapping[int, CodeSection], layout: str, program: Place) -> list[Place]:

@@ -112,6 +112,10 @@ def _of_extern(error: LibbpfError) -> EcliError | None:
             return LibbpfError(error.function, error.errno, error.log, message, "build the package with the BTF of this kernel")
         message = f"this kernel has no {what} {name}, which the package needs"
         return LibbpfError(error.function, error.errno, error.log, message, hint_for_kfunc(name, kind))
+    if "failed to open system Kconfig" in error.log:
+        message = "the package asks for the kernel's configuration, and this machine does not have it"
+        hint = "`modprobe configs` makes it visible in /proc/config.gz; or put it at /boot/config-$(uname -r)"
+        return LibbpfError(error.function, error.errno, error.log, message, hint)
     found = re.search(r"extern \(kcfg\) '([^']*)': (.*)", error.log)
     if found:
         message = f"the kernel's configuration has no {found[1]} that the object can take: {found[2]}"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ecli_runtime.libbpf.object import OpenMap
 
 # enum bpf_map_type, include/uapi/linux/bpf.h → first Linux that has it; what is older than 4.19 is left out.
-_SINCE = {
+SINCE = {
     **dict.fromkeys((19, 20), "4.19"),  # cgroup storage, sockets for reuseport
     **dict.fromkeys((21, 22, 23), "4.20"),  # per-CPU cgroup storage, queue, stack
     24: "5.2",  # storage of sockets
@@ -41,7 +41,7 @@ def hint_for_map(each: OpenMap, number: int) -> str:
     if number in (errno.ENOMEM, errno.E2BIG, errno.ENOSPC, errno.EOVERFLOW):
         return f"{_memory(each)}: lower its max_entries, or the memory limit of the control group is what refuses (memory.max)"
     if number == errno.EINVAL:
-        since = _SINCE.get(each.type)
+        since = SINCE.get(each.type)
         if since and not _is_known(each.type):
             return f"maps of type {each.type_name} need Linux {since}; `ecli-py doctor` shows which types this kernel has"
         if not _is_known(each.type):

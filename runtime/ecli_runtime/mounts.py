@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 TRACEFS = "/sys/kernel/tracing"
 DEBUGFS_TRACING = "/sys/kernel/debug/tracing"
 CGROUP2 = "/sys/fs/cgroup"
+SECURITYFS = "/sys/kernel/security"
 
 CLONE_NEWNS = 0x0002_0000  # include/uapi/linux/sched.h
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_SLAVE = 0x2, 0x4, 0x8, 0x4000, 0x8_0000  # include/uapi/linux/mount.h
@@ -115,12 +116,25 @@ def with_cgroup2(action: Callable[[], None]) -> None:
     Raises:
         EcliError: They are not mounted, and mounting them is not permitted.
     """
-    if cgroup2_mounts():
+    _with_mount("cgroup2", CGROUP2, bool(cgroup2_mounts()), action)
+
+
+def with_securityfs(action: Callable[[], None]) -> None:
+    """Do something that needs securityfs, as :func:`with_tracefs` does for tracefs.
+
+    Raises:
+        EcliError: It is not mounted, and mounting it is not permitted.
+    """
+    _with_mount("securityfs", SECURITYFS, os.path.exists(f"{SECURITYFS}/lsm"), action)
+
+
+def _with_mount(kind: str, directory: str, is_mounted: bool, action: Callable[[], None]) -> None:
+    if is_mounted:
         action()
         return
 
     def mount_and_act() -> None:
-        _mount_for_this_thread("cgroup2", CGROUP2)
+        _mount_for_this_thread(kind, directory)
         action()
 
     Background(mount_and_act).result()

@@ -82,7 +82,8 @@ class OpenSession:
         try:
             self._globals = {each.name: each for each in find_globals(self._object.btf)}
             self._maps = _match_maps(package, self._object.maps)
-            _check_programs(package, [program.name for program in self._object.programs])
+            if not package.objects:  # those for other machines may have other programs
+                _check_programs(package, [program.name for program in self._object.programs])
             self._apply_defaults()
         except BaseException:
             self.close()

@@ -52,7 +52,7 @@ def explain_relocation(
     found = re.search(r"^(\d+): <invalid CO-RE relocation>", verifier_log, re.MULTILINE)
     line = lines.at(int(found[1])) if found and lines is not None else None
     try:
-        problem, near = _difference(kernel or _kernel_btf(), keyword, owner, path)
+        problem, near = difference(kernel or _kernel_btf(), keyword, owner, path)
     except (BtfError, OSError):
         problem, near = f"this kernel's {keyword} {owner} has nothing that fits {'.'.join(path) or kind}", ""
     at = f", which {line} wants" if line is not None else ""
@@ -68,7 +68,7 @@ def _kernel_btf() -> Btf:
         return Btf(file.read())
 
 
-def _difference(btf: Btf, keyword: str, owner: str, path: list[str]) -> tuple[str, str]:
+def difference(btf: Btf, keyword: str, owner: str, path: list[str]) -> tuple[str, str]:
     """Return in which way the kernel's type differs, and what may have been meant."""
     kinds = _KINDS.get(keyword, ())
     type_id = btf.find(owner, *kinds)

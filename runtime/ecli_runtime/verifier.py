@@ -122,6 +122,14 @@ _HINTS = (
         'give the program a licence that the kernel takes for it: char LICENSE[] SEC("license") = "GPL"; or "Dual MIT/GPL"',
     ),
     (
+        "is not sleepable",
+        "this kernel cannot sleep there: do without the .s of the section; LSM hooks take such programs since Linux 5.11",
+    ),
+    (
+        "sleepable progs? cannot",
+        'a newer kernel may permit it; programs of SEC("syscall") and sections with .s are sleepable',
+    ),
+    (
         "might sleep|sleepable",
         (
             'only sleepable programs may do that: SEC("fentry.s/…"), SEC("lsm.s/…"), SEC("iter.s/…"), SEC("uprobe.s/…") or '
@@ -145,7 +153,18 @@ _HINTS = (
         "that needs CAP_PERFMON: addresses of the kernel must not get out",
     ),
     (
-        r"number of funcs in func_info|unknown opcode|invalid BPF_\w+ |BPF_ATOMIC",
+        "number of funcs in func_info",
+        "functions that a helper calls back need Linux 5.13 (bpf_for_each_map_elem), 5.15 (bpf_timer) or 5.17 (bpf_loop)",
+    ),
+    (
+        "BPF_STX uses reserved fields|BPF_ATOMIC",
+        (
+            "atomics that return the old value, as __sync_fetch_and_add() does where it is used or with -mcpu=v3, need Linux "
+            "5.12; where it is not used `ecli-py build … -- -mcpu=v2` does without"
+        ),
+    ),
+    (
+        r"unknown opcode|invalid BPF_\w+ ",
         "the kernel does not know such an instruction yet: build for an older one, `ecli-py build … -- -mcpu=v2`",
     ),
 )

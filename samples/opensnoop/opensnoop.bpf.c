@@ -85,22 +85,25 @@ out:
 	return 0;
 }
 
+// Newer architectures, as arm64 and RISC-V, have openat(2) alone.
+#if !defined(__TARGET_ARCH_arm64) && !defined(__TARGET_ARCH_riscv)
 SEC("tp/syscalls/sys_enter_open")
 int enter_open(struct trace_event_raw_sys_enter *ctx)
 {
 	return enter((const char *)ctx->args[0], ctx->args[1]);
 }
 
-SEC("tp/syscalls/sys_enter_openat")
-int enter_openat(struct trace_event_raw_sys_enter *ctx)
-{
-	return enter((const char *)ctx->args[1], ctx->args[2]);
-}
-
 SEC("tp/syscalls/sys_exit_open")
 int leave_open(struct trace_event_raw_sys_exit *ctx)
 {
 	return leave(ctx);
+}
+#endif
+
+SEC("tp/syscalls/sys_enter_openat")
+int enter_openat(struct trace_event_raw_sys_enter *ctx)
+{
+	return enter((const char *)ctx->args[1], ctx->args[2]);
 }
 
 SEC("tp/syscalls/sys_exit_openat")

@@ -19,6 +19,7 @@ import ecli_packager
 import ecli_py
 import ecli_runtime
 import ecli_schemas
+from ecli_schemas.read import read_package
 from tests.bpf import held_by, wait_gone
 from tests.cli import Ecli, Running, wait_until
 from tests.conftest import DATA
@@ -259,3 +260,19 @@ def apart(ecli: Ecli) -> Iterator[Apart]:
     finally:
         holder.kill()
         holder.wait()
+
+
+@pytest.fixture(scope="session")
+def controller(tmp_path_factory: pytest.TempPathFactory, caches: dict[str, str]) -> Path:
+    """A controller, which loads eBPF itself: tests/data/controller, as a Wasm module."""
+    need_compiler()
+    directory = tmp_path_factory.mktemp("controller")
+    outcome = Ecli(directory, environment=caches)("build", DATA / "controller" / "controller.bpf.c", "-o", "controller.json")
+    assert outcome.status == 0, outcome.stderr
+    data = read_package((directory / "controller.json").read_bytes()).object
+    (directory / "object.inc").write_text(",".join(map(str, data)))
+    # Nothing in its name says what it is.
+    words = ["cc", "--target=wasm32-wasi", "-O2", "-s", "-Wl,--export-table", "-Wl,-z,stack-size=65536"]
+    words += [f"-I{directory}", str(DATA / "controller" / "controller.c"), "-o", str(directory / "controller")]
+    subprocess.run([sys.executable, "-m", "ziglang", *words], check=True, env={**os.environ, **caches})
+    return directory / "controller"

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from ecli_runtime.errors import TargetError
 from tests.cli import Ecli
 from tests.corpus_programs import CORPUS
 from tests.kernel.conftest import Attaching, Cgroup
-from tests.machine import missing
+from tests.machine import missing, system_libbpf
 from tests.programs import source
 
 pytestmark = [pytest.mark.kernel, pytest.mark.compiler]
@@ -146,6 +147,12 @@ def test_usdt_of_one_process(attaching: Attaching, shops: tuple[Shop, Shop]) -> 
         shops[1].sell(18)
         shops[0].sell(17)
         assert attaching.hits(running) == [("USDT", 17)]
+
+
+def test_usdt_with_a_libbpf_of_another_generation(attaching: Attaching, program: Path) -> None:
+    older = replace(attaching.ecli, environment={"ECLI_LIBBPF": system_libbpf()})
+    outcome = older("run", attaching.package, "--attach", f"on_usdt={program}:shop:sale")
+    outcome.fails("was built with usdt.bpf.h of libbpf 1.7 or newer", "each argument would read 0", "use the bundled libbpf")
 
 
 def test_uprobe_of_one_process_by_shortcuts(attaching: Attaching, shops: tuple[Shop, Shop]) -> None:

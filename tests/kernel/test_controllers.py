@@ -12,31 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from ecli_schemas.read import read_package
 from tests.bpf import held_by, wait_gone
 from tests.cli import Ecli, Running, wait_until
-from tests.conftest import DATA
 from tests.kernel.conftest import Cgroup, Network
 from tests.kernel.test_attach_cgroups import TALK
 
 pytestmark = [pytest.mark.kernel, pytest.mark.compiler]
-
-SOURCES = DATA / "controller"
-COMPILE = ["cc", "--target=wasm32-wasi", "-O2", "-s", "-Wl,--export-table", "-Wl,-z,stack-size=65536"]
-
-
-@pytest.fixture(scope="module")
-def module(tmp_path_factory: pytest.TempPathFactory, caches: dict[str, str]) -> Path:
-    """The controller."""
-    directory = tmp_path_factory.mktemp("controller")
-    outcome = Ecli(directory, environment=caches)("build", SOURCES / "controller.bpf.c", "-o", "controller.json")
-    assert outcome.status == 0, outcome.stderr
-    data = read_package((directory / "controller.json").read_bytes()).object
-    (directory / "object.inc").write_text(",".join(map(str, data)))
-    # Nothing in its name says what it is.
-    words = [*COMPILE, f"-I{directory}", str(SOURCES / "controller.c"), "-o", str(directory / "controller")]
-    subprocess.run([sys.executable, "-m", "ziglang", *words], check=True, env={**os.environ, **caches})
-    return directory / "controller"
 
 
 def lines(running: Running, beginning: str) -> list[list[str]]:
@@ -47,8 +28,8 @@ def seen(running: Running, name: str, pid: str) -> int:
     return sum(each[1] == pid for each in lines(running, name))
 
 
-def test_exec_and_exit_events(ecli: Ecli, module: Path) -> None:
-    with ecli.start("run", module, "events", "perf", "execs", "exits") as running:
+def test_exec_and_exit_events(ecli: Ecli, controller: Path) -> None:
+    with ecli.start("run", controller, "events", "perf", "execs", "exits") as running:
         held = held_by(running.pid)
         done = subprocess.Popen(["true"])
         done.wait()
@@ -63,15 +44,15 @@ def test_exec_and_exit_events(ecli: Ecli, module: Path) -> None:
     wait_gone(held)
 
 
-def test_each_event_of_a_burst_comes_once(ecli: Ecli, module: Path) -> None:
-    with ecli.start("run", module, "events", "execs") as running:
+def test_each_event_of_a_burst_comes_once(ecli: Ecli, controller: Path) -> None:
+    with ecli.start("run", controller, "events", "execs") as running:
         subprocess.run(["sh", "-c", "i=0; while [ $i -lt 300 ]; do /bin/true; i=$((i + 1)); done"], check=True)
         outcome = running.end()
     assert sum(line.split()[2] == "true" for line in outcome.stdout.splitlines() if line.startswith("execs")) >= 300
 
 
-def test_a_map_is_walked_and_sleep_is_cut_short(ecli: Ecli, module: Path) -> None:
-    with ecli.start("run", module, "counts", "on_call") as running:
+def test_a_map_is_walked_and_sleep_is_cut_short(ecli: Ecli, controller: Path) -> None:
+    with ecli.start("run", controller, "counts", "on_call") as running:
         os.getpgid(0)
         wait_until(lambda: bool(lines(running, "4:")), "a count")
         held = held_by(running.pid)
@@ -81,8 +62,8 @@ def test_a_map_is_walked_and_sleep_is_cut_short(ecli: Ecli, module: Path) -> Non
     wait_gone(held)
 
 
-def test_operations_on_maps(ecli: Ecli, module: Path) -> None:
-    outcome = ecli("run", module, "maps")
+def test_operations_on_maps(ecli: Ecli, controller: Path) -> None:
+    outcome = ecli("run", controller, "maps")
     assert (outcome.status, outcome.stderr) == (0, "")
     cpus = os.cpu_count() or 1
     found = outcome.stdout.splitlines()
@@ -107,9 +88,9 @@ def test_operations_on_maps(ecli: Ecli, module: Path) -> None:
 
 
 @pytest.mark.parametrize(("program", "target", "key"), [("on_packet", "inside", "1:"), ("on_tc", "inside:egress", "2:")])
-def test_an_interface(ecli: Ecli, module: Path, network: Network, program: str, target: str, key: str) -> None:
+def test_an_interface(ecli: Ecli, controller: Path, network: Network, program: str, target: str, key: str) -> None:
     inside = replace(ecli, prefix=network.prefix)
-    with inside.start("run", module, "counts", program, target) as running:
+    with inside.start("run", controller, "counts", program, target) as running:
         held = held_by(running.pid)
         network.send()
         wait_until(lambda: bool(lines(running, key)), "a count")
@@ -118,15 +99,15 @@ def test_an_interface(ecli: Ecli, module: Path, network: Network, program: str, 
     assert "xdp" not in network.run("ip", "link", "show", "inside")
 
 
-def test_an_interface_that_the_user_names(ecli: Ecli, module: Path, network: Network) -> None:
+def test_an_interface_that_the_user_names(ecli: Ecli, controller: Path, network: Network) -> None:
     inside = replace(ecli, prefix=network.prefix)
-    with inside.start("run", "--iface", "inside", module, "counts", "on_packet") as running:
+    with inside.start("run", "--iface", "inside", controller, "counts", "on_packet") as running:
         network.send()
         wait_until(lambda: bool(lines(running, "1:")), "a count")
 
 
-def test_a_control_group(ecli: Ecli, module: Path, cgroup: Cgroup) -> None:
-    with ecli.start("run", module, "counts", "on_sockops", cgroup.path) as running:
+def test_a_control_group(ecli: Ecli, controller: Path, cgroup: Cgroup) -> None:
+    with ecli.start("run", controller, "counts", "on_sockops", cgroup.path) as running:
         held = held_by(running.pid)
         cgroup.python(TALK)
         wait_until(lambda: bool(lines(running, "3:")), "a count")
@@ -134,29 +115,29 @@ def test_a_control_group(ecli: Ecli, module: Path, cgroup: Cgroup) -> None:
     wait_gone(held)
 
 
-def test_a_directory_that_is_no_control_group(ecli: Ecli, module: Path) -> None:
-    outcome = ecli("run", module, "counts", "on_sockops", "/etc")
+def test_a_directory_that_is_no_control_group(ecli: Ecli, controller: Path) -> None:
+    outcome = ecli("run", controller, "counts", "on_sockops", "/etc")
     assert outcome.status == 3
     assert "on_sockops: target '/etc': /etc is no control group of version 2" in outcome.stderr
     assert "hint: " in outcome.stderr
     assert outcome.stderr.endswith("on_sockops: Invalid argument\n")
 
 
-def test_programs_and_targets_that_there_are_not(ecli: Ecli, module: Path) -> None:
-    assert "the object has no program 'nothing'" in ecli("run", module, "counts", "nothing").stderr
-    assert "there is no network interface 'nowhere0'" in ecli("run", module, "counts", "on_packet", "nowhere0").stderr
-    assert 'on_packet: SEC("xdp") needs a network interface' in ecli("run", module, "counts", "on_packet").stderr
+def test_programs_and_targets_that_there_are_not(ecli: Ecli, controller: Path) -> None:
+    assert "the object has no program 'nothing'" in ecli("run", controller, "counts", "nothing").stderr
+    assert "there is no network interface 'nowhere0'" in ecli("run", controller, "counts", "on_packet", "nowhere0").stderr
+    assert 'on_packet: SEC("xdp") needs a network interface' in ecli("run", controller, "counts", "on_packet").stderr
 
 
-def test_an_object_that_cannot_be_loaded(ecli: Ecli, module: Path) -> None:
-    outcome = ecli("run", module, "broken")
+def test_an_object_that_cannot_be_loaded(ecli: Ecli, controller: Path) -> None:
+    outcome = ecli("run", controller, "broken")
     assert outcome.status == 3
     assert "error: the package's object is not an ELF file" in outcome.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_what_spins_ends_and_leaves_nothing(ecli: Ecli, module: Path, number: signal.Signals) -> None:
-    with ecli.start("run", module, "spin") as running:
+def test_what_spins_ends_and_leaves_nothing(ecli: Ecli, controller: Path, number: signal.Signals) -> None:
+    with ecli.start("run", controller, "spin") as running:
         wait_until(lambda: running.stdout == "spinning\n", "spinning")
         held = held_by(running.pid)
         assert held["link"]
@@ -165,33 +146,33 @@ def test_what_spins_ends_and_leaves_nothing(ecli: Ecli, module: Path, number: si
     wait_gone(held)
 
 
-def test_a_duration(ecli: Ecli, module: Path) -> None:
-    outcome = ecli("run", "--duration", "300ms", module, "events", "execs")
+def test_a_duration(ecli: Ecli, controller: Path) -> None:
+    outcome = ecli("run", "--duration", "300ms", controller, "events", "execs")
     assert outcome.status == 0
     assert outcome.stdout.endswith("asked to end\n")
 
 
-def test_its_arguments_are_its_own(ecli: Ecli, module: Path) -> None:
-    outcome = ecli("run", module, "arguments", "--json", "-h", "--", "")
+def test_its_arguments_are_its_own(ecli: Ecli, controller: Path) -> None:
+    outcome = ecli("run", controller, "arguments", "--json", "-h", "--", "")
     assert (outcome.status, outcome.stderr) == (0, "")
-    assert outcome.stdout.splitlines() == [str(module), "arguments", "--json", "-h", "--", ""]
+    assert outcome.stdout.splitlines() == [str(controller), "arguments", "--json", "-h", "--", ""]
 
 
-def test_its_status_is_the_status(ecli: Ecli, module: Path) -> None:
-    outcome = ecli("run", module, "unknown")
+def test_its_status_is_the_status(ecli: Ecli, controller: Path) -> None:
+    outcome = ecli("run", controller, "unknown")
     assert outcome.status == 2
-    assert outcome.stderr.startswith(f"usage: {module} ")
+    assert outcome.stderr.startswith(f"usage: {controller} ")
 
 
-def test_options_of_packages_are_refused(ecli: Ecli, module: Path) -> None:
-    outcome = ecli("run", "--json", module, "maps")
+def test_options_of_packages_are_refused(ecli: Ecli, controller: Path) -> None:
+    outcome = ecli("run", "--json", controller, "maps")
     assert outcome.status == 2
     assert "error: --json is for packages" in outcome.stderr
 
 
-def test_nobody_reads_its_output(ecli: Ecli, module: Path) -> None:
+def test_nobody_reads_its_output(ecli: Ecli, controller: Path) -> None:
     done = subprocess.run(
-        ["sh", "-c", f"{sys.executable} -m ecli_py run {module} lines | head -n 2"],
+        ["sh", "-c", f"{sys.executable} -m ecli_py run {controller} lines | head -n 2"],
         capture_output=True,
         text=True,
         timeout=60,
@@ -200,8 +181,8 @@ def test_nobody_reads_its_output(ecli: Ecli, module: Path) -> None:
     assert (done.stdout, done.stderr) == ("line\nline\n", "")
 
 
-def test_nobody_reads_what_its_callbacks_write(ecli: Ecli, module: Path) -> None:
-    script = f"{sys.executable} -m ecli_py run {module} events execs | head -n 1"
+def test_nobody_reads_what_its_callbacks_write(ecli: Ecli, controller: Path) -> None:
+    script = f"{sys.executable} -m ecli_py run {controller} events execs | head -n 1"
     with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         while running.poll() is None:
             subprocess.run(["true"], check=True)
@@ -210,12 +191,12 @@ def test_nobody_reads_what_its_callbacks_write(ecli: Ecli, module: Path) -> None
     assert stderr == "attached\n"
 
 
-def test_what_it_is_can_be_seen_before_it_runs(ecli: Ecli, module: Path) -> None:
-    outcome = ecli("inspect", module)
+def test_what_it_is_can_be_seen_before_it_runs(ecli: Ecli, controller: Path) -> None:
+    outcome = ecli("inspect", controller)
     assert (outcome.status, outcome.stderr) == (0, "")
     assert outcome.stdout.startswith("controller: it loads and attaches eBPF programs itself\n")
     assert "  on_packet   xdp               xdp\n" in outcome.stdout
-    document = json.loads(ecli("inspect", "--json", module).stdout)
+    document = json.loads(ecli("inspect", "--json", controller).stdout)
     assert document["kind"] == "controller"
     assert "wasm_bpf_buffer_poll" in document["imports"]["wasm_bpf"]
     [found] = document["objects"]
@@ -223,14 +204,14 @@ def test_what_it_is_can_be_seen_before_it_runs(ecli: Ecli, module: Path) -> None
     assert {"name": "perf", "type": "perf_event_array"} in found["maps"]
 
 
-def test_an_object_that_may_not_be_loaded_is_not(ecli: Ecli, module: Path) -> None:
+def test_an_object_that_may_not_be_loaded_is_not(ecli: Ecli, controller: Path) -> None:
     policy = ecli.directory / "ecli-py" / "policy.toml"
     policy.parent.mkdir()
     policy.write_text('[limits]\nprogram_types = ["none"]\n')
     limited = replace(ecli, environment={"XDG_CONFIG_HOME": str(ecli.directory)})
-    outcome = limited("run", module, "events", "execs")
+    outcome = limited("run", controller, "events", "execs")
     assert outcome.status != 0
     assert "is beyond the limits of " in outcome.stderr
     assert "attached" not in outcome.stderr.replace("is attached at", "")
-    with ecli.start("run", "--allow", "all", module, "events", "execs") as running:
+    with ecli.start("run", "--allow", "all", controller, "events", "execs") as running:
         assert running.end().status == 0

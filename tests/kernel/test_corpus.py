@@ -13,29 +13,10 @@ from ecli_schemas.write import write_package
 from tests.cli import Ecli
 from tests.corpus_programs import CORPUS, built
 from tests.kernel.conftest import Cgroup
+from tests.matrix.rows import CORPUS as ROWS
 
 pytestmark = [pytest.mark.kernel, pytest.mark.compiler]
 
-# Where programs are attached that do not say it themselves. Their network is empty: a namespace of the run's own.
-TARGETS = {
-    "bashread": ["--attach", "anything=libc:getpgid"],
-    "ccfixed": [],
-    "cgconnect": ["--cgroup", "CGROUP"],
-    "cgpolicy": ["--cgroup", "CGROUP"],
-    "cgsocket": ["--cgroup", "CGROUP"],
-    "cgsysctl": ["--cgroup", "CGROUP"],
-    "cgtraffic": ["--cgroup", "CGROUP"],
-    "heartbeat": [],
-    "mapiter": ["--attach", "dump_elements=template"],
-    "nfdrop": ["--attach", "on_packet=ipv4:forward"],
-    "sockbypass": ["--cgroup", "CGROUP"],
-    "sockfilter": ["--iface", "lo"],
-    "steer": ["--disable", "spread"],
-    "tcdns": ["--iface", "lo"],
-    "tcxchain": ["--iface", "lo"],
-    "xdpguard": ["--iface", "lo"],
-    "xdpspread": ["--iface", "lo"],
-}
 # Programs that not every kernel takes → what it says then, and why. Nothing is missing on such a machine: even CI skips them.
 NOT_EVERYWHERE = {
     "lsmguard": ("permits nobody to load", "LSM and fmod_ret programs are refused where the kernel is locked down"),
@@ -45,6 +26,10 @@ NOT_EVERYWHERE = {
     "unlinksnoop": ("No such file or directory", "the kernel has no kprobes, or no do_unlinkat (renamed in Linux 7)"),
     "vfslat": ("permits nobody to load", "fentry and fexit programs are refused where the kernel is locked down"),
 }
+
+
+# What the user says of programs that do not say it all, as in guests. Their network is empty: a namespace of the run's own.
+TARGETS = {row.name: row.words for row in ROWS if row.words and row.name not in NOT_EVERYWHERE} | {"ccfixed": ()}
 
 
 @pytest.mark.parametrize("name", [name for name in CORPUS if name not in TARGETS])
@@ -63,7 +48,7 @@ def test_the_kernel_takes_it(name: str) -> None:
 @pytest.mark.parametrize("name", TARGETS)
 def test_it_is_attached_to_what_the_user_says(ecli: Ecli, cgroup: Cgroup, name: str) -> None:
     (ecli.directory / "package.json").write_bytes(write_package(built(name).package))
-    words = [word.replace("CGROUP", str(cgroup.path)) for word in TARGETS[name]]
+    words = [word.format(cgroup=cgroup.path, pid=os.getpid()) for word in TARGETS[name]]
     outcome = replace(ecli, prefix=["unshare", "-n"])("run", "package.json", "--duration", "10ms", *words)
     assert (outcome.status, outcome.stderr.splitlines()[0]) == (0, "attached"), outcome.stderr
 

@@ -84,3 +84,22 @@ def test_a_profile_from_python(profile: Path, loop: subprocess.Popen[bytes]) -> 
         events = list(tool.events(duration_s=0.5))
     assert any("spin_inside" in event["user_stack"] for event in events)
     assert {event["key"]["comm"] for event in events} == {"busyloop"}
+
+
+@pytest.mark.compiler
+def test_maps_whose_author_leaves_their_sizes_to_user_space(build: Ecli, loop: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    """As many of libbpf-tools do: the maps of stack traces have neither entries nor size, hashes no entries."""
+    assert build("init", "sizes", "--kind", "profile").status == 0
+    source = tmp_path / "sizes.bpf.c"
+    text, count = re.subn(r"\t__uint\((max_entries|value_size), .*\n", "", source.read_text())
+    assert count == 3
+    source.write_text(text)
+    outcome = build("build", source.name)
+    assert outcome.status == 0, outcome.stderr
+    maps = build("inspect", "sizes.json").stdout.partition("\nMaps\n")[2].partition("\n\n")[0]
+    assert re.search(r"stacks +stack_trace +4 +0 +not said +10\.2 MiB", maps)
+    assert re.search(r"busy +hash +28 +8 +not said +1\.\d MiB", maps)
+    outcome = build("run", "sizes.json", *OPTIONS, "--only-pid", str(loop.pid), "--duration", "1s", "--folded")
+    assert (outcome.status, "warning" in outcome.stderr) == (0, False), outcome.stderr
+    assert "busyloop;" in outcome.stdout
+    assert ";main;spin_outside;spin_inside" in outcome.stdout

@@ -277,7 +277,7 @@ def test_types_that_the_kernel_has_not(build: Ecli, declaration: str, read: str,
 @pytest.mark.parametrize(
     ("members", "problem", "hint"),
     [
-        ("__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 0);", "broken (hash)", "it has no max_entries"),
+        ("__uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 0);", "broken (array)", "it has no max_entries"),
         ("__uint(type, 99); __uint(max_entries, 1);", "broken (type 99)", "this kernel has no maps of that type"),
         (
             "__uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1 << 30); __uint(value_size, 2048);",

@@ -12,8 +12,8 @@ from ecli_py.trust.places import TrustError
 from ecli_schemas.write import write_package
 from tests.cli import Ecli
 from tests.corpus_programs import built
+from tests.http_server import Server
 from tests.machine import mounting
-from tests.serving import serving
 
 pytestmark = pytest.mark.kernel
 
@@ -25,7 +25,8 @@ def test_a_signed_package_runs_by_its_name(packages: Path, tmp_path: Path) -> No
     assert ecli("trust", "add", "me", "key.pub").status == 0
     outcome = ecli("publish", "site", packages / "execsnoop.json", "xdpguard.json", "--key", "key")
     assert outcome.status == 0, outcome.stderr
-    with serving(tmp_path / "site") as url:
+    with Server(directory=tmp_path / "site") as server:
+        url = server.url("")
         (tmp_path / "c/ecli-py/policy.toml").write_text(f'catalogues = ["{url}/catalogue.json"]\n')
         outcome = ecli("run", "execsnoop", "--duration", "100ms", "--json")
         assert outcome.status == 0, outcome.stderr
@@ -41,7 +42,8 @@ def test_from_python(packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     shutil.copy(packages / "execsnoop.json", tmp_path)
     (tmp_path / "guard.json").write_bytes(write_package(built("xdpguard").package))
-    with serving(tmp_path) as url:
+    with Server(directory=tmp_path) as server:
+        url = server.url("")
         with pytest.raises(TrustError, match="it is not signed"):
             ecli_py.open(f"{url}/execsnoop.json")
         with ecli_py.open(f"{url}/execsnoop.json", allow_unsigned=True) as tool:

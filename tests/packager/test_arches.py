@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
 
+from ecli_runtime.opening import OpenSession
 from ecli_schemas.errors import PackageError
 from ecli_schemas.model import Package
 from ecli_schemas.read import read_package
@@ -88,3 +91,33 @@ def test_architectures_that_there_are_not(tmp_path: Path) -> None:
     assert done.stderr == "error: architecture 'vax' is not supported\nhint: supported: x86_64, aarch64, riscv64, s390x\n"
     done = build(tmp_path, PLAIN, "--arch", "s390x" if sys.byteorder == "little" else "x86_64")
     assert "has another byte order than this machine" in done.stderr
+
+
+def test_a_program_may_be_for_some_machines_only(tmp_path: Path) -> None:
+    machine = os.uname().machine
+    define = {"x86_64": "x86", "aarch64": "arm64"}[machine]
+    elsewhere = (
+        f'#ifndef __TARGET_ARCH_{define}\nSEC("tp/syscalls/sys_enter_open") int on_open(void *ctx) {{ return 0; }}\n#endif\n'
+    )
+    built = package(tmp_path, PLAIN + elsewhere, "--arch", "riscv64", "--arch", machine)
+    assert [program.name for program in built.programs] == ["on_exec", "on_open"]
+    OpenSession(built).close()
+    with pytest.raises(PackageError, match="the object has no program 'on_open'"):
+        OpenSession(built.replace(object=built.object_for(machine), objects={}, arches=(machine,)))
+
+
+OLDER = HEAD + "__u64 calls;\n" + PROGRAM % "__sync_fetch_and_add(&calls, 1);"
+NEWER = HEAD + "__u64 calls;\n" + PROGRAM % "if (__sync_fetch_and_add(&calls, 1)) return 1;"
+_ATOMIC_64 = 0xDB  # BPF_STX | BPF_ATOMIC | BPF_DW
+_FETCH = 1
+
+
+@pytest.mark.parametrize(("text", "fetches"), [(OLDER, False), (NEWER, True)])
+def test_kernels_before_5_12_are_asked_for_new_atomics_only_where_the_program_is(
+    tmp_path: Path, text: str, fetches: bool
+) -> None:
+    section = ELFFile(BytesIO(package(tmp_path, text).object)).get_section_by_name("tp/sched/sched_process_exec")
+    assert section
+    code = section.data()
+    found = {code[at + 4] & _FETCH for at in range(0, len(code), 8) if code[at] == _ATOMIC_64}
+    assert found == {fetches}

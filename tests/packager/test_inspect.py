@@ -24,11 +24,13 @@ SOURCE = """
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 enum verdict { KEPT, DROPPED };
-struct seen { __u64 at; enum verdict verdict; unsigned int fragment : 1, ttl : 7; __u8 mac[2][6]; };
+struct seen { __u64 at; // @meaning time_ns
+    enum verdict verdict; unsigned int fragment : 1, ttl : 7; __u8 mac[2][6]; };
 const volatile __u32 port = 22; // Whom to drop.
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); } packets SEC(".maps");
 struct hist { __u32 slots[8]; };
-struct { __uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 10); __type(key, __u32); __type(value, struct hist); }
+struct from { __be32 saddr; };
+struct { __uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 10); __type(key, struct from); __type(value, struct hist); }
     sizes SEC(".maps");
 
 /// @tchook {"ifindex": 1}
@@ -69,9 +71,11 @@ def test_all_that_is_shown(build: Ecli, package: Path) -> None:
         "Whom to drop.",
         "enum verdict { KEPT = 0, DROPPED = 1 };",
         "struct seen { // 32 bytes",
+        "__u64 at; // at 0, 8 bytes, time_ns",
         "enum verdict verdict; // at 8, 4 bytes",
-        "unsigned int ttl : 7; // at 12, bits 1 to 7",
         "__u8 mac[2][6]; // at 13, 12 bytes",
+        "__be32 saddr; // at 0, 4 bytes, ipv4",
+        "unsigned int ttl : 7; // at 12, bits 1 to 7",
         "sizes (a map, read every 1000 ms, shown as a log2 histogram):",
     ):
         assert line in lines
@@ -86,6 +90,8 @@ def test_what_is_built_is_believed_and_what_is_changed_is_not(build: Ecli, packa
     document: dict[str, Any] = json.loads(build("inspect", package, "--json").stdout)
     assert (document["verified"], document["contradictions"]) == (True, [])
     assert set(document["behaviour"]["facts"]) == {"drops_or_redirects_packets"}
+    meanings = {one["role"]: one["meanings"] for each in document["events"] for one in each["types"]}
+    assert meanings == {"event": {"at": "time_ns"}, "key": {"saddr": "ipv4"}, "value": {}}
     honest = read_package(package.read_bytes())
     assert honest.behaviour is not None
     package.write_bytes(write_package(honest.replace(behaviour=honest.behaviour.replace(facts={}))))

@@ -133,6 +133,9 @@ def _prepare_uprobe(request: Request) -> Attacher:
 
 
 def _prepare_usdt(request: Request) -> Attacher:
+    from ecli_runtime.attach.usdt import check_generation
+
+    check_generation(request)
     binary, (provider, name), pid = _binary_and_names(
         request, "a USDT probe of a binary", "PROG=python3:python:function__entry", 2
     )

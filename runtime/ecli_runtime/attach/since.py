@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # First part of the section → version, from the commits that added the types.
-_SINCE = {
+SINCE = {
     "cgroup/sysctl": "5.2",
     "cgroup/getsockopt": "5.3",
     "cgroup/setsockopt": "5.3",
@@ -15,6 +15,12 @@ _SINCE = {
     "fmod_ret": "5.7",
     "lsm": "5.7",
     "iter": "5.8",
+    "kprobe.multi": "5.18",
+    "kretprobe.multi": "5.18",
+    "kprobe.session": "6.10",
+    "uprobe.multi": "6.6",
+    "uretprobe.multi": "6.6",
+    "uprobe.session": "6.13",
     "sk_lookup": "5.9",
     "syscall": "5.14",
     "xdp.frags": "5.18",
@@ -24,7 +30,7 @@ _SINCE = {
 
 
 # Likewise → option that the kernel must be built with.
-_OPTION = {
+OPTION = {
     "lsm": "CONFIG_BPF_LSM",
     "lsm_cgroup": "CONFIG_BPF_LSM",
     "netfilter": "CONFIG_NETFILTER_BPF_LINK",
@@ -37,7 +43,7 @@ _OPTION = {
 def hint_for_old_kernel(section: str) -> str:
     """Return what a kernel may be too old for, or built without, or nothing."""
     kind = section.partition("/")[0].removesuffix(".s")
-    since = _SINCE.get(section) or _SINCE.get(kind)
-    option = _OPTION.get(kind)
+    since = SINCE.get(section) or SINCE.get(kind)
+    option = OPTION.get(kind)
     needs = [f"Linux {since}"] * bool(since) + [f"a kernel that is built with {option}"] * bool(option)
     return f'SEC("{section}") needs {" and ".join(needs)}; `ecli-py doctor` shows what this kernel takes' if needs else ""

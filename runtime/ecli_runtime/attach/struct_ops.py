@@ -57,6 +57,7 @@ def attach_map(each: LoadedMap) -> Link:
             errno.EEXIST: "the kernel has something registered under the same name",
             errno.EBUSY: "the kernel has something registered in that place already",
             errno.EPERM: hint_for_refusal([_STRUCT_OPS]),
+            524: "struct_ops needs Linux 5.6 (x86) or 6.0 (arm64), and CONFIG_BPF_JIT",  # ENOTSUPP of include/linux/errno.h
             errno.EINVAL: "the kernel wants a callback that it lacks, or a name; `--verbose` and the kernel's log may say more",
         }
         message = f"{each.name}: the kernel does not take these callbacks: {describe_errno(error.errno)}"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ecli_runtime.attach import Plan
     from ecli_runtime.attach.options import AttachOptions
+    from ecli_runtime.btf import Btf
     from ecli_runtime.libbpf.object import LoadedMap, LoadedObject, OpenMap, OpenObject, Program
     from ecli_schemas.model import Json
 
@@ -54,6 +55,11 @@ class Request:
     def rest(self) -> str:
         """What the section says behind that, or nothing."""
         return self.program.section.partition("/")[2]
+
+    @property
+    def btf(self) -> Btf:
+        """The object's types."""
+        return self._opened.btf
 
     # Shortcuts. Asking for one makes it count as used.
 

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ecli_runtime.attach import Attacher
+    from ecli_runtime.attach import Attached, Attacher
     from ecli_runtime.attach.target import Request
     from ecli_runtime.libbpf.object import Link, LoadedObject, LoadedProgram
 
@@ -39,9 +39,7 @@ def prepare(request: Request) -> Attacher:
     if program.type == _EXT:
         return _prepare_freplace(request)
     if program.type == _LSM and program.expected_attach_type == _LSM_CGROUP:
-        from ecli_runtime.attach.cgroups import prepare as prepare_cgroup
-
-        return prepare_cgroup(request)
+        return _prepare_lsm_cgroup(request)
     if request.kind == "iter":
         from ecli_runtime.attach.iterators import prepare as prepare_iterator
 
@@ -83,10 +81,30 @@ def _prepare_function(request: Request) -> Attacher:
 
 
 def _attach_by_section(program: LoadedProgram, _loaded: LoadedObject) -> Iterator[Link]:
+    if program.type == _LSM:
+        from ecli_runtime.attach.lsm import check_called
+
+        check_called(program.name)
     try:
         yield program.attach()
     except AttachError as error:
         raise explained(error, program) from error
+
+
+def _prepare_lsm_cgroup(request: Request) -> Attacher:
+    from ecli_runtime.attach.cgroups import prepare as prepare_cgroup
+    from ecli_runtime.attach.lsm import check_called
+
+    attacher = prepare_cgroup(request)
+
+    def attach(program: LoadedProgram, loaded: LoadedObject) -> Iterator[Attached]:
+        check_called(program.name)
+        try:
+            yield from attacher(program, loaded)
+        except AttachError as error:
+            raise explained(error, program) from error
+
+    return attach
 
 
 def problem_of_target(request: Request, error: LibbpfError) -> str:
@@ -145,7 +163,7 @@ def explained(error: AttachError, program: LoadedProgram) -> AttachError:
     elif error.errno == errno.EBUSY:
         hint = "the function takes no more programs, or is patched by somebody else; `sysctl kernel.ftrace_enabled` must be 1"
     elif error.errno in (errno.EINVAL, 524):  # 524: ENOTSUPP of include/linux/errno.h
-        hint = "attaching to functions needs Linux 5.5 (x86) or 6.0 (arm64), and CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS"
+        hint = "attaching to functions needs Linux 5.5 (x86) or 6.4 (arm64), and CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS"
     if hint:
         return AttachError(error.function, error.errno, error.log, str(error), hint)
     return error

@@ -180,6 +180,11 @@ def misfits(plan: Plan, said: Mapping[str, str]) -> dict[str, list[str]]:
     return {path: words for path, words in fitting.items() if said[path] not in (PLAIN, *words)}
 
 
+def told(plan: Plan) -> dict[str, str]:
+    """Return path → meaning of the members that have one in a plan of :func:`with_meanings`."""
+    return {path: op.meaning for path, op, _shape in _places(plan.ops, "") if op.meaning}
+
+
 def _bodies(ops: Sequence[Op]) -> Iterator[tuple[Op, Sequence[Op]]]:
     """Yield each operation at the top level with its body."""
     at = 0

@@ -9,7 +9,10 @@ to know what an event looks like (decoder, column header, JSON Schema, filter) r
 from __future__ import annotations
 
 from ecli_runtime.btf import (
+    KIND_FLOAT,
+    KIND_INT,
     KIND_STRUCT,
+    KIND_TYPEDEF,
     KIND_UNION,
     Array,
     Composite,
@@ -192,18 +195,33 @@ def event_type_id(btf: Btf, name: str, type_id: int | None) -> int | None:
     Args:
         btf: The object's types.
         name: What the package calls it: a struct, union or typedef without keyword, ``unsigned int``, ``char[16]``, or empty.
-        type_id: The id that the package has for it: a hint, for another compiler may have numbered a struct differently.
+        type_id: The id that the package has for it: a hint, for another compiler may have numbered a struct differently, and
+            so does an object for another machine.
 
     Raises:
         BtfError: BTF is malformed.
     """
     if type_id is not None and not 0 < type_id < len(btf):
         type_id = None
-    if not name or (type_id is not None and not name.isidentifier()):  # which only the id can tell
+    if not name or (type_id is not None and _name_of(btf, type_id) == name):
         return type_id
-    if type_id is not None and getattr(btf.type(type_id), "name", "") == name:
-        return type_id
-    return btf.find(name, KIND_STRUCT, KIND_UNION)
+    found = btf.find(name, KIND_STRUCT, KIND_UNION)
+    if found is None:
+        found = btf.find(name, KIND_TYPEDEF, KIND_INT, KIND_FLOAT)
+    if found is None and name.endswith("]"):
+        arrays = (each for each, bare in btf.types() if isinstance(bare, Array))
+        found = next((each for each in arrays if _name_of(btf, each) == name), None)
+    # What C calls it otherwise only the id can tell.
+    return type_id if found is None and not name.isidentifier() else found
+
+
+def _name_of(btf: Btf, type_id: int) -> str:
+    """Return the name of a type; of an array that of its elements, with their numbers; empty text for others."""
+    counts, bare = "", btf.type(type_id)
+    while isinstance(bare, Array):
+        counts += f"[{bare.count}]"
+        bare = btf.type(bare.element)
+    return getattr(bare, "name", "") + counts
 
 
 def make_plan(btf: Btf, type_id: int) -> Plan:

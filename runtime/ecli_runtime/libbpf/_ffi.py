@@ -269,6 +269,7 @@ SIGNATURES: dict[str, Signature] = {
     # 1: the kernel has it, 0: it has not, else -errno
     "libbpf_probe_bpf_prog_type": Signature(c_int, (c_int, c_void_p)),
     "libbpf_probe_bpf_map_type": Signature(c_int, (c_int, c_void_p)),
+    "libbpf_probe_bpf_helper": Signature(c_int, (c_int, c_int, c_void_p)),
     # BTF
     "btf__raw_data": Signature(pointer, (pointer, ctypes.POINTER(c_uint32)), check_pointer),
     "btf__new": Signature(pointer, (c_char_p, c_uint32), check_pointer),

@@ -32,11 +32,14 @@ if TYPE_CHECKING:
 MAP_TYPE_HASH, MAP_TYPE_ARRAY, MAP_TYPE_PERF_EVENT_ARRAY, MAP_TYPE_PERCPU_HASH, MAP_TYPE_PERCPU_ARRAY = 1, 2, 4, 5, 6
 MAP_TYPE_STACK_TRACE, MAP_TYPE_LRU_PERCPU_HASH, MAP_TYPE_STRUCT_OPS, MAP_TYPE_RINGBUF = 7, 10, 26, 27
 _PROG_TYPE_TRACING = 26  # enum bpf_prog_type, there
+_MAP_TYPE_LRU_HASH, _MAP_TYPE_LPM_TRIE, _MAP_TYPE_PERCPU_CGROUP_STORAGE = 9, 11, 21
 ARRAY_MAP_TYPES = frozenset((MAP_TYPE_ARRAY, MAP_TYPE_PERCPU_ARRAY))
-_MAP_TYPE_PERCPU_CGROUP_STORAGE = 21
 PER_CPU_MAP_TYPES = frozenset(
     (MAP_TYPE_PERCPU_HASH, MAP_TYPE_PERCPU_ARRAY, MAP_TYPE_LRU_PERCPU_HASH, _MAP_TYPE_PERCPU_CGROUP_STORAGE)
 )
+# Maps that have as much room as one gives them; arrays have a meaning for each index.
+SIZED_MAP_TYPES = frozenset((MAP_TYPE_HASH, _MAP_TYPE_LRU_HASH, MAP_TYPE_PERCPU_HASH, MAP_TYPE_LRU_PERCPU_HASH))
+SIZED_MAP_TYPES |= frozenset((MAP_TYPE_STACK_TRACE, _MAP_TYPE_LPM_TRIE))
 
 
 class _Map:
@@ -112,6 +115,11 @@ class OpenMap(_Map):
         if not address:
             return None
         return memoryview((ctypes.c_char * size.value).from_address(address)).cast("B")  # the object keeps it alive
+
+    @property
+    def lacks_sizes(self) -> bool:
+        """The author has left to user space how large the map is."""
+        return self.type in SIZED_MAP_TYPES and not (self.max_entries and self.value_size_bytes)
 
     def drop_event_type(self) -> None:
         """Make the sizes of an event map those that the kernel accepts.
@@ -446,6 +454,10 @@ class OpenObject(Owned):
         """
         for each in self.maps:
             each.drop_event_type()
+            if each.lacks_sizes:
+                from ecli_runtime.libbpf.map_sizes import assume_sizes
+
+                assume_sizes(each)
         log.take()
         try:
             lib.bpf_object__load(self.handle)

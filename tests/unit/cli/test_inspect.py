@@ -41,8 +41,8 @@ def test_a_package_of_upstream(ecli: Ecli, small_package: Path) -> None:
     assert (outcome.status, outcome.stderr) == (0, "")
     for line in (
         "tiny",
-        "package  of eunomia-bpf 0.3.4, 2.4 KiB",
-        "object   for any little-endian machine; 3.3 KiB",
+        "package    of eunomia-bpf 0.3.4, 2.4 KiB",
+        "object     for any little-endian machine; 3.3 KiB",
         "  It only observes: it changes nothing outside of its own maps.",
         "  on_exec  tracepoint  tp/sched/sched_process_exec",
         "  --only_pid int, default 0",
@@ -95,9 +95,9 @@ def test_what_the_package_says_of_itself(ecli: Ecli, tmp_path: Path, package: Pa
     for line in (
         "show 1.2",
         "Shows it.",
-        "license   MIT",
-        "homepage  https://tool.example/",
-        "object    for x86_64, aarch64; 3.3 KiB",
+        "license    MIT",
+        "homepage   https://tool.example/",
+        "object     for x86_64, aarch64; 3.3 KiB",
         "  tools: clang 18.1.8",
         "  tool.bpf.c  sha256:00",
     ):

@@ -206,6 +206,16 @@ def test_histograms_with_their_keys() -> None:
     assert shown(make("log2_hist"), reading, form=text(View(top=1)))[-2] == "... 1 more"
 
 
+def test_of_several_histograms_only_those_with_values() -> None:
+    lines = shown(make("log2_hist"), [entry(0, (0,)), entry(1, (3, 0, 0, 1)), entry(2, (0,))], form=Format("text"))
+    assert [line for line in lines if "map" in line or "(no values)" in line] == [lines[0]]
+    assert (lines[0].split()[1:3], lines[-2]) == (["map[1,", "two]"], "... 2 without values")
+    lines = shown(make("log2_hist"), [entry(0, (0,)), entry(2, (0,))], form=Format("text"))
+    assert lines[0].endswith("  map")
+    assert lines[1] == "(no values)"
+    assert len(shown(make("log2_hist"), [entry(0, (0,)), entry(2, (0,))], form=Format("json"))) == 2
+
+
 def test_a_name_that_a_terminal_would_obey() -> None:
     hostile = struct.pack("<I16s", 7, b"\x1b[2J\nx"), READING[0][1]
     for kind in ("default_kv", "log2_hist"):

@@ -124,7 +124,7 @@ def test_losses_of_version_1_are_shown(ecli: Ecli, tmp_path: Path) -> None:
     path.write_bytes(as_version_1(path.read_bytes()))
     _title, loss, closing = ecli("replay", path).stderr.splitlines()
     assert re.fullmatch(r"warning: between \d\d:\d\d:\d\d and \d\d:\d\d:\d\d: 7 lost, 1 not decoded", loss)
-    assert closing == "16 events, 7 lost, 1 not decoded, 2.5 s"
+    assert closing == "15 events, 7 lost, 1 not decoded, 2.5 s"  # text leaves out the one histogram that counts nothing
 
 
 def test_losses_are_shown_as_the_run_did(ecli: Ecli, tmp_path: Path) -> None:

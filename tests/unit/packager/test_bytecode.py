@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ecli_packager.bytecode import EventCall, Function, Instruction, interpret
+from ecli_packager.bytecode import EventCall, interpret
+from ecli_packager.instructions import Function, Instruction
 from ecli_packager.values import Argument, Frame, MapAddress, MapValue, Result
 
 

@@ -13,6 +13,7 @@ from ecli_runtime.decode.plan import (
     MAX_ELEMENT_COUNT,
     MAX_LINE_BYTES,
     MAX_OP_COUNT,
+    event_type_id,
     flag_names,
     make_event_plan,
     make_plan,
@@ -398,3 +399,22 @@ def test_a_member_outside_of_its_struct_is_an_error() -> None:
     ):
         with pytest.raises(BtfError, match=what):
             make_plan(Btf(builder.section()), event)
+
+
+def test_types_of_events_are_found_by_name_where_the_id_is_that_of_another_object() -> None:
+    btf = BtfBuilder()
+    number = btf.integer("unsigned int", 4)
+    char = btf.integer("char", 1, signed=True)
+    typedef = btf.typedef("pid_t", number)
+    text = btf.array(char, 16)
+    table = btf.array(btf.array(number, 3), 2)
+    struct_id = btf.struct("event", 4, ("pid", number, 0))
+    types = Btf(btf.section())
+    for wrong in (None, char, 99):
+        assert event_type_id(types, "pid_t", wrong) == typedef
+        assert event_type_id(types, "char[16]", wrong) == text
+        assert event_type_id(types, "unsigned int[2][3]", wrong) == table
+        assert event_type_id(types, "unsigned int", wrong) == number
+        assert event_type_id(types, "event", wrong) == struct_id
+        assert event_type_id(types, "absent", wrong) is None
+    assert event_type_id(types, "something that C calls so", text) == text

@@ -70,7 +70,7 @@ def test_states_are_those_of_the_way_that_was_taken() -> None:
         ("back-edge from insn 4 to 2\nprocessed 0 insns\n", "invalid argument: back-edge from insn 4 to 2", "loop needs an end"),
         ("0: (85) call unknown#211\ninvalid func unknown#211\n", "invalid func unknown#211", "bpf_cgrp_storage_delete: this"),
         ("0: (85) call unknown#158\ninvalid func unknown#158\n", "invalid func unknown#158", "needs Linux 5.11"),
-        ("number of funcs in func_info doesn't match number of subprogs\n", "number of funcs", "-mcpu=v2"),
+        ("number of funcs in func_info doesn't match number of subprogs\n", "number of funcs", "bpf_loop"),
         ("combined stack size of 2 calls is 544. Too large\n", "combined stack size", "512 bytes"),
         ("1: (79) r1 = *(u64 *)(r10 -600)\ninvalid stack off=-600 size=8\n", "invalid stack off=-600", "512 bytes"),
         ("1: (79) r1 = *(u64 *)(r10 -8)\ninvalid read from stack off -8+0 size 8\n", "invalid read from stack", "initialise"),

@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import pty
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,56 +15,15 @@ from typing import Any
 import pytest
 
 from ecli_py.trust.minisign import SecretKey, generate
-from tests.cli import PATIENCE_S, Ecli
-from tests.serving import serving
-
-WRONG = ("--count", "none")
-ADMITTED = "--count"
-
-
-class Site:
-    """A web server with a package, and a user of it with settings of his own."""
-
-    def __init__(self, directory: Path, url: str, package: bytes) -> None:
-        self.url = f"{url}/tool.json"
-        self.base = url
-        self.directory = directory / "site"
-        self.package = package
-        self.settings = directory / "config" / "ecli-py"
-        self.settings.mkdir(parents=True)
-        self.ecli = Ecli(
-            directory, environment={"XDG_CONFIG_HOME": str(directory / "config"), "XDG_CACHE_HOME": str(directory / "cache")}
-        )
-        self.publish(package)
-
-    def publish(self, package: bytes, signature: bytes | None = None, name: str = "tool.json") -> None:
-        (self.directory / name).write_bytes(package)
-        if signature is not None:
-            (self.directory / f"{name}.minisig").write_bytes(signature)
-
-    def trust(self, name: str) -> SecretKey:
-        """Make a key and trust it."""
-        key = generate()
-        assert self.ecli("trust", "add", name, str(key.public())).status == 0
-        return key
-
-    def policy(self, text: str) -> None:
-        (self.settings / "policy.toml").write_text(text)
-
-    def admits(self, *options: str, reference: str = "") -> None:
-        self.ecli("run", *options, *WRONG, reference or self.url).fails(ADMITTED)
-
-    def refuses(self, *texts: str, options: tuple[str, ...] = (), reference: str = "") -> str:
-        text = self.ecli("run", *options, *WRONG, reference or self.url).fails(*texts)
-        assert ADMITTED not in text
-        return text
+from tests.http_server import Server
+from tests.site import ADMITTED, WRONG, Site, answer
 
 
 @pytest.fixture
 def site(tmp_path: Path, small_package: Path) -> Iterator[Site]:
     (tmp_path / "site").mkdir()
-    with serving(tmp_path / "site") as url:
-        yield Site(tmp_path, url, small_package.read_bytes())
+    with Server(directory=tmp_path / "site") as server:
+        yield Site(tmp_path, server.url(""), small_package.read_bytes())
 
 
 def other(package: bytes) -> bytes:
@@ -153,33 +108,6 @@ def test_a_broken_policy_stops_all(site: Site, small_package: Path) -> None:
     site.admits(reference=str(small_package))
     (site.settings / "policy.toml").chmod(0o666)
     site.refuses("policy.toml decides what is trusted, and anybody may write to it", reference=str(small_package))
-
-
-def answer(site: Site, text: str) -> tuple[int, str]:
-    """Run the package on a terminal, and answer what is asked there."""
-    terminal, end = pty.openpty()
-    with open(site.ecli.directory / "stdout", "wb") as stdout:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ecli_py", "run", *WRONG, site.url],
-            stdin=end,
-            stdout=stdout,
-            stderr=end,
-            env={**os.environ, **site.ecli.environment},
-            cwd=site.ecli.directory,
-        )
-    os.close(end)
-    said = b""
-    try:
-        while b"[y/N]" not in said:
-            said += os.read(terminal, 4096)
-        os.write(terminal, text.encode() + b"\n")
-        while True:
-            said += os.read(terminal, 4096)
-    except OSError:  # the other end is closed
-        pass
-    finally:
-        os.close(terminal)
-    return process.wait(PATIENCE_S), said.decode()
 
 
 def test_somebody_on_a_terminal_is_asked(site: Site) -> None:
