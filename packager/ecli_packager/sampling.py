@@ -51,13 +51,13 @@ def sampled_maps(opened: OpenObject, emptied: Callable[[], frozenset[str]], has_
 
 
 def results(opened: OpenObject, written: Callable[[], frozenset[str]]) -> list[Global]:
-    """Return the global variables that hold what comes out: where no events do, those that programs write to.
+    """Return the global variables that hold what comes out: those that programs write to, where neither events nor lines come.
 
     Args:
         opened: The object.
         written: Returns the variables that programs write to.
     """
-    if has_events(opened):
+    if has_events(opened) or any(each.is_iterator for each in opened.programs):
         return []
     counters = {each.name + LOST_SUFFIX for each in opened.maps}
     found = [each for each in find_globals(opened.btf) if each.section.startswith(_WRITABLE_SECTIONS)]

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 // Lists the maps in the kernel each time its file is read, and the elements of one that user space names.
 // expect:
-// options:
-// results: sum
+// options: sum
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>

@@ -137,8 +137,9 @@ def test_a_bar_is_shown_on_a_terminal(
 def test_what_is_here_needs_nothing_that_speaks_to_a_network(server: Server, package: bytes) -> None:
     url = server.serves("/tool.json", package)
     digest = quiet(url).digest.replace(":", "=")
-    for words in ((url, "--offline"), (f"{url}#{digest}",)):
-        modules = others(imported_by("inspect", *words))
+    # Whoever inspects what is pinned is told who has signed it, and for that the server is asked.
+    for words in (("inspect", url, "--offline"), ("schema", url, "--offline"), ("schema", f"{url}#{digest}")):
+        modules = others(imported_by(*words))
         assert not {"requests", "urllib3", "oras", "rich", "jsonschema"} & modules
 
 
