@@ -83,7 +83,7 @@ def refused(build: Ecli, code: str, licence: str = LICENSE) -> tuple[str, int]:
 	bpf_probe_read_kernel(bytes, size, ctx); // here
 	return bytes[0];
 }}""",
-            "permission denied: R2 unbounded memory access",
+            "permission denied: R2 min value is negative",
             "if (n > MAX) return 0;",
             id="a size without bounds",
         ),
