@@ -29,6 +29,7 @@ ACTING = {
     "nfdrop": {"network"},
     "sockbypass": {"network"},
     "steer": {"network"},
+    "tcxchain": {"network"},  # its verdict is computed in a way that cannot be followed
     "xdpguard": {"network"},
     "xdpspread": {"network"},
 }
