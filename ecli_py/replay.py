@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 
 from ecli_runtime.decode.events import EventDecoder
 from ecli_runtime.recording import Loss, MapLoss, Recording
@@ -40,14 +41,13 @@ class Replay:
             self._file = open(sys.stdin.fileno() if path == "-" else path, "rb", buffering=0, closefd=path != "-")  # noqa: SIM115
         except OSError as error:
             raise self._failure(error) from error
-        try:
-            self._recording = Recording(self._file, str(path), warn or _issue_warning, raw)
-        except OSError as error:
-            self.close()
-            raise self._failure(error) from error
-        except BaseException:
-            self.close()
-            raise
+        with ExitStack() as stack:
+            stack.callback(self.close)
+            try:
+                self._recording = Recording(self._file, str(path), warn or _issue_warning, raw)
+            except OSError as error:
+                raise self._failure(error) from error
+            stack.pop_all()  # it stays open
         self._past: list[Stats] = []
         self._run: RecordedRun | None = None
         self._shown = 0

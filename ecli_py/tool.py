@@ -343,14 +343,16 @@ def open_tool(
             choice = choice or Choice()
             modules = load_modules(read, choice, source.wasm_rights)
         tool = start_tool(loading, latency_ms, measure)
+    is_ready = False
     try:
         if choice is not None and modules:
             tool.use_handlers(modules, choice, None, False, _issue_warning)
         if pin is not None:
             tool.pin(pin)
-    except BaseException:
-        tool.close()
-        raise
+        is_ready = True
+    finally:
+        if not is_ready:
+            tool.close()
     return tool
 
 
@@ -367,8 +369,10 @@ def start_tool(loading: LoadingSession, latency_ms: float, measure: bool) -> Too
     from ecli_runtime.usage import Meter
 
     meter = Meter()  # first, so that no run of a program is missed
+    tool = None
     try:
-        return Tool(loading.start(latency_ms), meter)
-    except BaseException:
-        meter.close()
-        raise
+        tool = Tool(loading.start(latency_ms), meter)
+    finally:
+        if tool is None:
+            meter.close()
+    return tool

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,8 +78,8 @@ def _write(path: Path, content: bytes, force: bool) -> None:
                 os.umask(umask)
                 os.chmod(file.name, 0o666 & ~umask)
                 os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+            finally:
+                with suppress(FileNotFoundError):  # it has its own name now
+                    os.unlink(file.name)
     except OSError as error:
         raise EcliError(f"cannot write {path}: {error.strerror}", "choose another place: -o FILE") from error

@@ -246,6 +246,7 @@ def _open(package: Package, arguments: Values, found_btf: str | None) -> OpenSes
     given = arguments.kernel_btf, arguments.token
     before = {name: list(value) if isinstance(value, list) else value for name, value in vars(arguments).items()}
     opened = OpenSession(package, given[0] or found_btf, given[1])
+    is_set = False
     try:
         description = package.doc.brief or package.doc.description or package.name
         command = Arguments(f"ecli-py run {arguments.package}", printable(description), usage="%(prog)s [OPTIONS]")
@@ -254,7 +255,6 @@ def _open(package: Package, arguments: Values, found_btf: str | None) -> OpenSes
         command.parse(arguments.rest, arguments)
         log.set_verbose(arguments.verbose)
         if (arguments.kernel_btf, arguments.token) != given:  # which only opening can set
-            opened.close()
             vars(arguments).update(before, kernel_btf=arguments.kernel_btf, token=arguments.token)
             return _open(package, arguments, found_btf)
         for option, type_id, destination in values:
@@ -265,9 +265,10 @@ def _open(package: Package, arguments: Values, found_btf: str | None) -> OpenSes
                 except OptionError as error:
                     message = str(error).removeprefix(f"option {option.name}: ")
                     raise OptionError(f"--{option.long}: {message}", error.hint or _describe(option)) from error
-    except BaseException:
-        opened.close()
-        raise
+        is_set = True
+    finally:
+        if not is_set:
+            opened.close()
     return opened
 
 

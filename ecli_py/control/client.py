@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import time
+from contextlib import ExitStack
 
 from ecli_py.control.places import Directory
 from ecli_py.control.server import MAX_ANSWER_BYTES
@@ -166,13 +167,11 @@ def _ended(run: Run) -> EcliError:
 
 def _send(directory: Directory, pid: int, request: dict[str, Any], deadline: float) -> socket.socket:
     """Send a request and return the connection, the caller's; errors as :meth:`Directory.connect`."""
-    connection = directory.connect(pid, _left(deadline))
-    try:
+    with ExitStack() as stack:
+        connection = stack.enter_context(directory.connect(pid, _left(deadline)))
         connection.settimeout(_left(deadline))
         connection.sendall(json.dumps(request).encode("ascii") + b"\n")
-    except BaseException:
-        connection.close()
-        raise
+        stack.pop_all()  # it stays open
     return connection
 
 

@@ -8,6 +8,7 @@ import re
 import socket
 import stat
 import struct
+from contextlib import ExitStack
 
 from ecli_schemas.errors import EcliError
 
@@ -166,17 +167,15 @@ class Directory:
             OSError: It has no socket, or takes no connections for the time being.
             EcliError: Who listens is not the owner of the directory.
         """
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
+        with ExitStack() as stack:
+            connection = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             # Without waiting it fails when many are waiting already, and so it does with Python's time-outs.
             seconds = max(timeout_s, 0.001)
             wait = _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1e6))
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
             connection.connect(self._reach(f"{pid}{_SUFFIX}"))
             self._check_owner(connection, pid)
-        except BaseException:
-            connection.close()
-            raise
+            stack.pop_all()  # it stays open
         return connection
 
     def _check_owner(self, connection: socket.socket, pid: int) -> None:

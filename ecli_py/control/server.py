@@ -12,6 +12,7 @@ import os
 import select
 import socket
 import time
+from contextlib import ExitStack
 
 from ecli_py.control.answers import Answers
 from ecli_py.control.places import Directory, peer_of
@@ -46,12 +47,11 @@ class ControlServer:
         self._clients: dict[int, _Client] = {}
         self._ending: list[_Client] = []
         self._deaf_until = 0.0
-        self._directory = Directory.make_own()
-        try:
+        with ExitStack() as stack:
+            self._directory = Directory.make_own()
+            stack.callback(self._directory.close)
             self._listener = self._directory.listen(self._pid)
-        except BaseException:
-            self._directory.close()
-            raise
+            stack.pop_all()  # it stays open
         self._epoll = select.epoll()
         self._epoll.register(self._listener, select.EPOLLIN)
 

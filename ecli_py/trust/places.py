@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from ecli_schemas.errors import EcliError
 
@@ -79,8 +80,8 @@ def write_whole(path: str, data: bytes, mode: int = 0o644, directory_mode: int =
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        finally:
+            with suppress(FileNotFoundError):  # it has its own name now
+                os.unlink(temporary)
     except OSError as error:
         raise EcliError(f"cannot write {path}: {error.strerror}", "choose another place, or become its owner") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
@@ -9,7 +11,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class Owned:
+class Owned(ABC):
     """Owner of one C pointer: closes it once, and says clearly when it is used afterwards.
 
     Args:
@@ -26,7 +28,7 @@ class Owned:
         """Descriptor of what can be pinned, or ``None``."""
         return None
 
-    def stay(self) -> None:
+    def stay(self) -> None:  # noqa: B027  most have nothing to do
         """Let closing it leave attached what is pinned."""
 
     def __init__(self, handle: int) -> None:
@@ -54,8 +56,9 @@ class Owned:
         if self._handle is not None:
             self._destroy(self.release())
 
+    @abstractmethod
     def _destroy(self, handle: int) -> None:
-        raise NotImplementedError
+        """Free the C object."""
 
     def __enter__(self) -> Self:
         return self

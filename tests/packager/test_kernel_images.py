@@ -106,7 +106,7 @@ def test_arm64_images(packed: str) -> None:
         (bz_image(b"\x28\xb5\x2f\xfd garbage"), "is damaged"),
         (bz_image(b"\x02\x21\x4c\x18\x08\0\0\0garbage!"), "is damaged"),
         (bz_image(elf().replace(BANNER, bytes(len(BANNER)))), "is no Linux kernel"),
-        (bz_image(elf().replace(b".BTF\0", b".XXX\0")), "has no BTF"),
+        (bz_image(elf().replace(b".BTF\0", b".BTX\0")), "has no BTF"),
         (bytes(56) + b"ARM\x64" + BANNER, "has no BTF"),
         (b"\x7fELF" + bytes(100), "is damaged"),
     ],

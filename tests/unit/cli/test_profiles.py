@@ -73,7 +73,7 @@ def test_stacks_by_count_without_the_ids() -> None:
     assert end == ""
     heading, *lines = text.splitlines()[1:-1]
     assert heading.split() == ["PID", "COMM", "VALUE"]
-    assert [line.split()[-1] if line.startswith("  ") and not line.startswith("    ") else line.strip() for line in lines] == [
+    assert [line.split()[-1] if line.split()[0].isdecimal() else line.strip() for line in lines] == [
         "7",
         *["u4 (prog)", "6", "[lost stack]", "[lost stack]", "5", "k1 (kernel)", "k2 (kernel)", "u3 (prog)", "u4 (prog)"],
     ]
