@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from ecli_runtime.portability.snapshot import Snapshot
 
 SUFFIX = ".snapshot.json"
-_TIMEOUT_SECONDS = 30
 _SCHEMES = ("https://", "http://")
 
 
@@ -79,12 +78,12 @@ def from_image(image: Path, config: Path | None = None, symbols: Path | None = N
 
 
 def _download(address: str) -> bytes:
-    from urllib.error import URLError
-    from urllib.request import urlopen
+    from ecli_py.fetch import FetchError, FetchOptions, fetch
 
-    try:
-        with urlopen(address, timeout=_TIMEOUT_SECONDS) as answer:
-            data: bytes = answer.read(MAX_DOCUMENT_SIZE_BYTES + 1)
-    except (URLError, OSError, ValueError) as error:
-        raise EcliError(f"cannot fetch {address}: {getattr(error, 'reason', error)}", "check the address") from error
-    return data
+    def check(name: str, data: bytes) -> None:
+        try:
+            read_snapshot(data, name)
+        except SnapshotError as error:
+            raise FetchError(str(error), error.hint) from error
+
+    return fetch(address, options=FetchOptions(max_size_bytes=MAX_DOCUMENT_SIZE_BYTES, check=check)).content

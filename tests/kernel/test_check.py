@@ -198,10 +198,14 @@ def served(snapshot_file: Path) -> Iterator[str]:
         thread.join()
 
 
-def test_an_address(ecli: Ecli, tool: Path, served: str) -> None:
+def test_an_address(ecli: Ecli, tool: Path, served: str, tmp_path: Path) -> None:
+    ecli.environment = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     outcome = ecli("check", tool, "--against", f"{served}/here.snapshot.json")
     assert (outcome.status, outcome.stdout) == (0, f"{here().release} ({here().machine}): runs\n")
-    ecli("check", tool, "--against", f"{served}/other.json").fails("cannot fetch", "other.json")
+    ecli("check", tool, "--against", f"{served}/other.json").fails("other.json: the server answered 404", "nothing of that name")
+    bad = ecli("check", tool, "--against", f"{served}/")  # a list of files, in HTML
+    bad.fails("is no snapshot")
+    assert "<html" not in bad.stderr
 
 
 def test_what_is_no_snapshot(ecli: Ecli, tool: Path, tmp_path: Path) -> None:
