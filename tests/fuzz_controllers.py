@@ -6,20 +6,13 @@ process of its own, because wasmtime may end the process that it is in. Rings st
 
 from __future__ import annotations
 
-import argparse
-import time
-from collections import Counter
-from random import Random
-
-from ecli_runtime.errors import EcliError
 from ecli_runtime.wasm.limits import Limits
-from tests.damage import damage
+from tests.fuzz_modules import main
 from tests.guests import HASH_FD, OTHER_FD, FakeRing, discarded, guest, record, run
 
 LIMITS = Limits(memory_bytes=4 << 20, stack_bytes=65536)
-# After this a module is killed. What it may take with that: compiling, and a machine that has other things to do.
+# After this a module is killed.
 BUDGET_S = 0.05
-MAX_S = 20
 
 
 def originals() -> list[bytes]:
@@ -50,36 +43,5 @@ def use(code: bytes) -> str:
     return "killed" if ran.was_killed else "ran"
 
 
-def fuzz(count: int, seed: int) -> Counter[str]:
-    """Run that many modules: one in ten is of bytes by chance. Return how they ended.
-
-    Raises:
-        AssertionError: One took too long.
-    """
-    endings: Counter[str] = Counter()
-    valid = originals()
-    for number in range(count):
-        random = Random(f"{seed} {number}")
-        if number % 10 == 0:
-            code = b"\0asm\1\0\0\0"[: random.choice((0, 4, 8))] + random.randbytes(random.randrange(64))
-        else:
-            code = damage(random.choice(valid), random)
-        begun = time.monotonic()
-        try:
-            endings[use(code)] += 1
-        except EcliError as error:
-            endings[type(error).__name__] += 1
-        assert time.monotonic() - begun < MAX_S, f"module {number} of seed {seed} took too long"
-    return endings
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz_controllers", description=__doc__)
-    parser.add_argument("--count", metavar="N", type=int, default=1000)
-    parser.add_argument("--seed", metavar="N", type=int, default=1)
-    arguments = parser.parse_args()
-    print(f"done: {dict(fuzz(arguments.count, arguments.seed))}")
-
-
 if __name__ == "__main__":
-    main()
+    main("fuzz_controllers", __doc__, originals(), use)

@@ -6,24 +6,16 @@ process of its own, because wasmtime may end the process that it is in.
 
 from __future__ import annotations
 
-import argparse
-import time
-from collections import Counter
-from random import Random
-
 from ecli_py.handlers import check_grants
-from ecli_runtime.errors import EcliError
 from ecli_runtime.wasm.handler.filter import Handler, Settings
 from ecli_runtime.wasm.handler.module import HandlerModule
 from ecli_runtime.wasm.limits import EpochTicker
 from ecli_schemas.model import WasmLimits
-from tests.damage import damage
+from tests.fuzz_modules import main
 from tests.handler_modules import EMIT, KINDS, LOG, handler, run_of
 
 LIMITS = WasmLimits(memory_bytes=1 << 20, stack_bytes=65536, batch_ms=100, emitted_bytes=65536)
 GRANTS = ("m", "wasi")
-# What one module may take: compiling, all calls up to their limits, and a machine that has other things to do.
-MAX_S = 20
 
 
 def originals() -> list[bytes]:
@@ -67,36 +59,5 @@ def use(code: bytes) -> str:
     return "quarantined" if made.quarantined else "trapped" if made.counts.traps else "ran"
 
 
-def fuzz(count: int, seed: int) -> Counter[str]:
-    """Use that many modules: one in ten is of bytes by chance. Return how they ended.
-
-    Raises:
-        AssertionError: One took too long.
-    """
-    endings: Counter[str] = Counter()
-    valid = originals()
-    for number in range(count):
-        random = Random(f"{seed} {number}")
-        if number % 10 == 0:
-            code = b"\0asm\1\0\0\0"[: random.choice((0, 4, 8))] + random.randbytes(random.randrange(64))
-        else:
-            code = damage(random.choice(valid), random)
-        begun = time.monotonic()
-        try:
-            endings[use(code)] += 1
-        except EcliError:
-            endings["refused"] += 1
-        assert time.monotonic() - begun < MAX_S, f"module {number} of seed {seed} took too long"
-    return endings
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz_handlers", description=__doc__)
-    parser.add_argument("--count", metavar="N", type=int, default=1000)
-    parser.add_argument("--seed", metavar="N", type=int, default=1)
-    arguments = parser.parse_args()
-    print(f"done: {dict(fuzz(arguments.count, arguments.seed))}")
-
-
 if __name__ == "__main__":
-    main()
+    main("fuzz_handlers", __doc__, originals(), use)
